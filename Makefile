@@ -1,0 +1,27 @@
+# Two commands for a new user: `make run` and `make test`. Both install what they need first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check install clean
+
+run: install
+	$(BIN)/python -m org run
+
+test: install
+	$(BIN)/python -m pytest -n 2
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

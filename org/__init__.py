@@ -1,0 +1,1 @@
+"""The organization: who talks to whom, and the notebook they share."""

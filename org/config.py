@@ -1,0 +1,386 @@
+"""org.yaml as strict types: who works here, with which model, on what budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from org.config_errors import did_you_mean, problems_of
+from org.config_fields import (
+    AnyPath,
+    Count,
+    Devices,
+    Dollars,
+    Name,
+    Source,
+    TextFile,
+    Url,
+    Where,
+    expecting,
+    from_folder,
+    has_key,
+    has_text,
+)
+from org.yaml_lines import Document, Place, Problem
+from roles.records import Paragraph
+from trainer.setting import PROFILES, ProfileName, Setting
+
+ModelKind = Literal["playbook", "openai", "scripted"]
+Step = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
+
+# Names that the discussion gives to its own speakers and listeners.
+TAKEN_NAMES = ("director", "engineer", "reviewer", "lab", "everyone")
+
+
+class ConfigError(Exception):
+    """org.yaml cannot be used; the text has one line for each thing that is wrong with it."""
+
+
+class Section(BaseModel):
+    """A block of keys in org.yaml. The text under each field is what an editor shows for it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class ModelChoice(Section):
+    """Which model answers, and where it is to be found. Its short form is its name alone."""
+
+    base_url: Url | None = None
+    """An endpoint that speaks the OpenAI protocol; left out: OPENAI_BASE_URL, else OpenAI's own."""
+    name: Annotated[str, Field(json_schema_extra={"pattern": "^(playbook|(openai|scripted):.+)$"})]
+    """playbook (no language model, no key), openai:NAME, or scripted:PATH (replies from a file)."""
+    price: (
+        Annotated[
+            tuple[Dollars, Dollars],
+            expecting("two prices, [read, written], in dollars per million tokens"),
+        ]
+        | None
+    ) = None
+    """Dollars per million tokens: [read, written]. Left out: unknown, which is not 0."""
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    """How long to wait for one reply of a language model."""
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_model(cls, name: str, info: ValidationInfo) -> str:
+        kind, _, target = name.partition(":")
+        if kind not in get_args(ModelKind) or (kind == "playbook") == bool(target.strip()):
+            hint = did_you_mean(kind, get_args(ModelKind))
+            raise ValueError(f"expected playbook, openai:NAME or scripted:PATH, not {name!r}{hint}")
+        if kind == "scripted":
+            path = from_folder(target, info)
+            if info.context and info.context.to_run:
+                has_text(path)
+            return f"scripted:{path}"
+        if kind == "openai" and info.context and info.context.to_run and "base_url" in info.data:
+            has_key(name, info.data["base_url"])
+        return name
+
+    @property
+    def kind(self) -> ModelKind:
+        """Which of the models behind the door it is."""
+        kind: ModelKind = self.name.partition(":")[0]  # type: ignore[assignment]
+        return kind
+
+    @property
+    def target(self) -> str:
+        """What follows the kind: the language model's name, or the path of the script."""
+        return self.name.partition(":")[2]
+
+
+def _spelt_out(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+AnyModel = Annotated[
+    ModelChoice, BeforeValidator(_spelt_out, json_schema_input_type=str | ModelChoice)
+]
+
+
+class RoleConfig(Section):
+    """Someone who works here: a name, a prompt, and the model that answers for them."""
+
+    name: Name
+    """How the discussion calls them."""
+    prompt: TextFile
+    """The file with what this role is told."""
+    model: AnyModel | None = None
+    """The model of this role, where it is not the one for all."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """Of a language model; left out: the endpoint's own."""
+    max_tokens: Count | None = None
+    """The longest reply of a language model, in tokens; left out: the endpoint's own limit."""
+
+
+class DirectorConfig(RoleConfig):
+    """Decides what to look at next, and who should."""
+
+    name: Literal["director"] = "director"
+
+
+class HypothesisConfig(RoleConfig):
+    """Proposes one change at a time; the director chooses among several by name and focus."""
+
+    focus: Paragraph = ""
+    """What this one knows best, in words."""
+
+
+class EngineerConfig(RoleConfig):
+    """Writes the patch."""
+
+    name: Literal["engineer"] = "engineer"
+    attempts: Count = 3
+    """How many patches may be written for one hypothesis before it is given up."""
+
+
+class ReviewerConfig(RoleConfig):
+    """Looks at a patch before it costs device time, and explains the verdict after it."""
+
+    name: Literal["reviewer"] = "reviewer"
+
+
+class AdviserConfig(RoleConfig):
+    """Speaks at one moment of every experiment, to everyone who comes after."""
+
+    before: Step | None = None
+    """The step before which to speak."""
+    after: Annotated[Step | None, Field(validate_default=True)] = None
+    """The step after which to speak."""
+
+    @field_validator("after")
+    @classmethod
+    def _one_moment(cls, after: Step | None, info: ValidationInfo) -> Step | None:
+        if "before" in info.data and (info.data["before"] is None) == (after is None):
+            raise ValueError(f"expected a moment, before or after one of {_listed(Step)}")
+        return after
+
+    @property
+    def moment(self) -> str:
+        """When this adviser speaks, in words."""
+        return f"before {self.before}" if self.before else f"after {self.after}"
+
+
+def _listed(choice: object) -> str:
+    return ", ".join(get_args(choice))
+
+
+class Roles(Section):
+    """Who works here."""
+
+    director: DirectorConfig
+    """Decides what to look at next, and who should."""
+    hypothesis: Annotated[tuple[HypothesisConfig, ...], Field(min_length=1)]
+    """One or several who propose changes, each with a focus."""
+    engineer: EngineerConfig
+    """Writes the patch."""
+    reviewer: ReviewerConfig
+    """Screens the patch and explains the verdict."""
+    advisers: tuple[AdviserConfig, ...] = ()
+    """Others who speak at a moment of their own."""
+
+    @property
+    def everyone(self) -> tuple[RoleConfig, ...]:
+        """All roles, in the order in which they speak; the advisers last."""
+        return (self.director, *self.hypothesis, self.engineer, self.reviewer, *self.advisers)
+
+
+class TrialConfig(Section):
+    """The terms of every trial: a profile, and what differs from it."""
+
+    profile: Literal["auto", ProfileName] = "auto"
+    """cpu, gpu, or auto: gpu where there is one."""
+    corpus: str | None = None
+    """kjv, climbmix, or files:PATTERN (a folder or glob of .txt or .parquet)."""
+    vocabulary: int | None = None
+    """How many tokens the tokenizer has."""
+    sequence_length: int | None = None
+    """The context, in tokens."""
+    evaluation_tokens: int | None = None
+    """How many tokens a score is measured on."""
+    seconds: float | None = None
+    """The training budget: processor seconds per thread on a CPU, wall seconds on a GPU."""
+    startup_seconds: float | None = None
+    """The allowance before the first step, beyond which the clock runs."""
+    threads: int | None = None
+    """Processor threads of one trial."""
+
+    @field_validator("*")
+    @classmethod
+    def _fits_a_setting(cls, value: Any, info: ValidationInfo) -> Any:
+        # The bounds are the setting's own; a field is as good under one profile as another.
+        if value is not None and info.field_name and info.field_name != "profile":
+            Setting.model_validate({**PROFILES["cpu"].model_dump(), info.field_name: value})
+        return value
+
+    @field_validator("corpus")
+    @classmethod
+    def _is_a_corpus(cls, corpus: str | None, info: ValidationInfo) -> str | None:
+        if corpus is None or corpus in ("kjv", "climbmix"):
+            return corpus
+        kind, _, pattern = corpus.partition(":")
+        if kind != "files" or not pattern.strip():
+            hint = did_you_mean(kind, ("kjv", "climbmix", "files"))
+            raise ValueError(f"expected kjv, climbmix or files:PATTERN, not {corpus!r}{hint}")
+        return f"files:{from_folder(pattern, info)}"
+
+
+class ReviewConfig(Section):
+    """How a change is judged."""
+
+    baseline_runs: Annotated[int, Field(ge=2)] = 3
+    """Runs of the baseline, each under its own seed, from which the noise is measured."""
+
+
+class Budget(Section):
+    """What a run may spend; it ends when the first of these is spent."""
+
+    experiments: Count | None = None
+    """Experiments, besides the baseline."""
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours of wall time."""
+    dollars: Annotated[float, Field(gt=0)] | None = None
+    """Dollars for language models; each of them needs a price."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> Budget:
+        if self.experiments is None and self.hours is None:
+            raise ValueError("expected experiments or hours, so that a run has an end")
+        return self
+
+
+class Config(Section):
+    """An organization. Paths are relative to the folder of org.yaml in the text, absolute here."""
+
+    program: TextFile
+    """What to find out, and what is allowed: read again before every experiment."""
+    train: Source
+    """The baseline: the file that the engineers change."""
+    lab: AnyPath = Field(default=Path("labs/default"), validate_default=True)
+    """The folder of the run: notebook, trials, kept versions."""
+    model: AnyModel
+    """The model of every role that names no other: playbook, openai:NAME or scripted:PATH."""
+    roles: Roles
+    """Who works here."""
+    desks: Count = 1
+    """Lines of inquiry at the same time: one thinks while another trains."""
+    devices: Annotated[
+        Literal["auto"] | Count | Devices,
+        expecting("auto, how many, or different ones of one kind, such as [cuda:0, cuda:1]"),
+    ] = "auto"
+    """What trials may run on: auto, how many, or a list such as [cuda:0, cuda:1]."""
+    trial: TrialConfig = TrialConfig()
+    """The terms of every trial."""
+    review: ReviewConfig = ReviewConfig()
+    """How a change is judged."""
+    budget: Budget
+    """What a run may spend."""
+
+    def model_of(self, role: RoleConfig) -> ModelChoice:
+        """The model that answers for a role: its own, or the one for all."""
+        return role.model or self.model
+
+    def setting(self, has_gpu: bool) -> Setting:
+        """The terms of every trial, on a machine with or without a GPU."""
+        automatic: ProfileName = "gpu" if has_gpu else "cpu"
+        profile = automatic if self.trial.profile == "auto" else self.trial.profile
+        overrides = self.trial.model_dump(exclude={"profile"}, exclude_none=True)
+        return Setting.model_validate({**PROFILES[profile].model_dump(), **overrides})
+
+
+def load_config(path: Path, *, to_run: bool = True) -> Config:
+    """Read an organization from its org.yaml.
+
+    With ``to_run`` the world outside the file must be ready too: program, prompts and scripts
+    there, train.py compiling, a key in the environment for every language model that needs one.
+
+    Raises:
+        ConfigError: all that is wrong, one line each: file, line, key, what was expected.
+    """
+    document = Document(_read(path))
+    problems = [*document.problems, *_name_problems(document), *_price_problems(document)]
+    config: Config | None = None
+    if () in document.places:
+        where = Where(path.parent.absolute(), to_run)
+        try:
+            config = Config.model_validate(document.places[()].value, context=where)
+        except ValidationError as error:
+            already = {(problem.line, problem.path) for problem in document.problems}
+            found = problems_of(error, document, Config)
+            problems += [one for one in found if (one.line, one.path) not in already]
+    if config is None or problems:
+        problems.sort(key=lambda problem: problem.line)
+        raise ConfigError("\n".join(f"{path}:{problem}" for problem in problems))
+    return config
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of org.yaml, by which an editor completes and checks it."""
+    schema = Config.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text() -> str:
+    """The JSON schema as it stands in org.schema.json."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = "`python -m org init DIR` writes one to start from"
+        raise ConfigError(f"{path}: no such file; {hint}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text in UTF-8") from None
+
+
+def _name_problems(document: Document) -> Iterator[Problem]:
+    """Names that two would answer to. Found in the text, so that other errors do not hide them."""
+    lines: dict[str, int] = {}
+    for path, (line, name) in document.places.items():
+        is_name = len(path) == 4 and isinstance(path[2], int) and path[3] == "name"
+        if not is_name or not isinstance(name, str):
+            continue
+        if name in TAKEN_NAMES:
+            text = f"expected another name, {name!r} means someone else in the discussion"
+            yield Problem(line, path, text)
+        elif name in lines:
+            text = f"expected another name, {name!r} is taken already, in line {lines[name]}"
+            yield Problem(line, path, text)
+        lines.setdefault(name, line)
+
+
+def _price_problems(document: Document) -> Iterator[Problem]:
+    """Language models of unknown price under a budget in dollars, which could not be kept."""
+    if document.places.get(("budget", "dollars"), Place(0, None)).value is None:
+        return
+    for path, (line, name) in document.places.items():
+        long_form = path[-2:] == ("model", "name")
+        is_model = long_form or path[-1:] == ("model",)
+        if not (is_model and isinstance(name, str) and name.startswith("openai:")):
+            continue
+        price = document.places.get((*path[:-1], "price")) if long_form else None
+        if price is None or price.value is None:
+            long = f"{{name: {name}, price: [read, written]}}"
+            yield Problem(line, path, f"expected a price, as budget.dollars is set: {long}")

@@ -1,0 +1,161 @@
+"""A desk does one experiment after another until the budget is spent; a run is several desks."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from statistics import fmean
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from org.graph import Chart, build_chart
+from org.lab import Lab, LabError, Stopped
+from org.notebook import Experiment, Incumbent
+from roles.model import ModelError
+from trainer.trial import Trial
+
+# Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
+STEPS_PER_EXPERIMENT = 200
+
+# The frozen records that may stand in a checkpoint; everything else is refused on loading.
+CHECKPOINTED = [
+    ("roles.records", "Direction"),
+    ("roles.records", "Hypothesis"),
+    ("roles.records", "Verdict"),
+    ("roles.records", "Advice"),
+    ("trainer.patch", "Patch"),
+    ("trainer.patch", "Edit"),
+]
+
+
+def run(lab: Lab) -> list[str]:
+    """Measure the baseline, then let all desks work; the reasons why desks closed early.
+
+    Raises:
+        LabError: the baseline could not be measured.
+        Stopped: the run was stopped before the baseline was measured.
+    """
+    measure_baseline(lab)
+    path = lab.folder / "checkpoints.sqlite"
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
+    try:
+        saver = SqliteSaver(
+            connection, serde=JsonPlusSerializer(allowed_msgpack_modules=CHECKPOINTED)
+        )
+        chart = build_chart(lab.config.roles, saver)
+        reasons = _desks(lab, chart, saver)
+    finally:
+        connection.close()
+    if not reasons and not lab.stop.is_set():
+        lab.notebook.end_run(lab.run.id)
+    return reasons
+
+
+def measure_baseline(lab: Lab) -> None:
+    """Run the baseline under several seeds: the first incumbent, and the noise.
+
+    Raises:
+        LabError: it did not complete; without a baseline there is nothing to improve.
+        Stopped: the run was stopped.
+    """
+    if lab.notebook.incumbent() is not None:
+        return
+    source = lab.notebook.source(lab.run.baseline_sha)
+    seeds = range(1, lab.config.review.baseline_runs + 1)
+    with ThreadPoolExecutor(len(lab.devices.names)) as pool:
+        trials = list(pool.map(lambda seed: _baseline_trial(lab, source, seed), seeds))
+    commit_sha = lab.lineage.write(source, "Baseline", experiment_id="baseline", parent=None)
+    baseline = Incumbent(
+        number=1,
+        source_sha=lab.run.baseline_sha,
+        commit_sha=commit_sha,
+        val_bpb=fmean(trial.val_bpb for trial in trials if trial.val_bpb is not None),
+        since=time.time(),
+    )
+    lab.notebook.set_baseline(lab.run.id, baseline)
+    lab.publish(baseline)
+
+
+def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
+    trial_id = f"baseline-{seed}"
+    what = f"baseline, seed {seed}"
+    trial = lab.measure(trial_id, source, seed, desk=f"baseline {seed}", what=what)
+    if trial.outcome != "completed":
+        log = lab.folder / "trials" / trial_id / "log.txt"
+        raise LabError(
+            f"the baseline {lab.config.train} {trial.outcome.replace('_', ' ')}:"
+            f" {trial.reason} (its log: {log})"
+        )
+    lab.notebook.record_trial(trial_id, lab.run.id, None, "baseline", trial)
+    lab.onlooker.measured(what, trial)
+    return trial
+
+
+def _desks(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
+    unfinished: queue.SimpleQueue[Experiment] = queue.SimpleQueue()
+    for experiment in lab.notebook.experiments(closed=False):
+        unfinished.put(experiment)
+    names = [f"desk {number + 1}" for number in range(lab.config.desks)]
+    with ThreadPoolExecutor(len(names), thread_name_prefix="desk") as pool:
+        futures = [pool.submit(_work, lab, chart, saver, name, unfinished) for name in names]
+        try:
+            return [reason for future in as_completed(futures) if (reason := future.result())]
+        except BaseException:
+            lab.stop.set()  # what we did not foresee ends all desks, or the pool would wait for ever
+            raise
+
+
+def _work(
+    lab: Lab,
+    chart: Chart,
+    saver: SqliteSaver,
+    desk: str,
+    unfinished: queue.SimpleQueue[Experiment],
+) -> str | None:
+    """One desk; the reason why it closed early, if it did."""
+    try:
+        while (experiment := _next_experiment(lab, desk, unfinished)) is not None:
+            _do(lab, chart, saver, experiment)
+            lab.notebook.set_worked_seconds(lab.run.id, lab.worked_seconds())
+    except Stopped:
+        return None
+    except (ModelError, LabError) as error:
+        lab.onlooker.note(f"{desk} is closed: {error}")
+        return str(error)
+    finally:
+        lab.onlooker.doing(desk, "")
+    return None
+
+
+def _next_experiment(
+    lab: Lab, desk: str, unfinished: queue.SimpleQueue[Experiment]
+) -> Experiment | None:
+    """What was left open, then new ones while the budget lasts."""
+    lab.check_stop()
+    try:
+        return lab.notebook.adopt(unfinished.get_nowait().id, desk)
+    except queue.Empty:
+        pass
+    budget = lab.config.budget
+    if budget.hours is not None and lab.worked_seconds() >= budget.hours * 3600:
+        return None
+    if budget.dollars is not None and lab.notebook.dollars_spent(lab.run.id) >= budget.dollars:
+        return None
+    return lab.notebook.reserve_experiment(lab.run.id, desk, budget.experiments)
+
+
+def _do(lab: Lab, chart: Chart, saver: SqliteSaver, experiment: Experiment) -> None:
+    """Begin an experiment, or go on with it where a kill or a stop interrupted it."""
+    thread: RunnableConfig = {
+        "configurable": {"thread_id": experiment.id},
+        "recursion_limit": STEPS_PER_EXPERIMENT,
+    }
+    begun = bool(chart.get_state(thread).next)
+    chart.invoke(
+        None if begun else {"experiment": experiment.id}, thread, context=lab, durability="sync"
+    )
+    saver.delete_thread(experiment.id)  # the notebook has it all

@@ -1,0 +1,168 @@
+"""Everything a node may use, opened once from org.yaml: the composition root."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from org.config import Config
+from org.digest import make_digest
+from org.lineage import Lineage
+from org.notebook import Incumbent, Notebook, Run
+from org.onlooker import Onlooker
+from roles.model import Model
+from roles.records import Digest, Person
+from trainer.dataset import Dataset
+from trainer.devices import Devices, LeaseAbandoned
+from trainer.evidence import noise
+from trainer.setting import Setting
+from trainer.trial import Trial, TrialAbandoned, TrialLost, run_trial
+
+DIGEST_TOKENS = 4000
+
+
+class LabError(Exception):
+    """The lab cannot be opened or cannot go on; the message is one line that a user can act on."""
+
+
+class Stopped(Exception):
+    """The run is being stopped; what is unfinished goes on with the next `org run`."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that is open for a run. Shared by all desks; every part is safe for threads.
+
+    ``stop`` asks for no new step, ``abandon`` also ends the trials at hand. ``moving`` is held
+    while the incumbent changes. ``count_tokens`` counts with the corpus's own tokenizer, which
+    needs no download and errs on the high side for code and modern English.
+    """
+
+    folder: Path
+    config: Config
+    setting: Setting
+    dataset: Dataset
+    notebook: Notebook
+    lineage: Lineage
+    devices: Devices
+    models: Mapping[str, Model]
+    prompts: Mapping[str, str]
+    run: Run
+    onlooker: Onlooker
+    count_tokens: Callable[[str], int]
+    stop: threading.Event = field(default_factory=threading.Event)
+    abandon: threading.Event = field(default_factory=threading.Event)
+    moving: threading.Lock = field(default_factory=threading.Lock)
+    opened: float = field(default_factory=time.monotonic)
+
+    @property
+    def people(self) -> tuple[Person, ...]:
+        """Those whom the director can give work to."""
+        roles = self.config.roles.hypothesis
+        return tuple(Person(name=role.name, focus=role.focus) for role in roles)
+
+    def check_stop(self) -> None:
+        """Raises Stopped once a stop was asked for."""
+        if self.stop.is_set():
+            raise Stopped
+
+    def read_program(self) -> str:
+        """Read program.md as it is now and keep it; its SHA-256."""
+        return self.notebook.keep_program(self.config.program.read_text(encoding="utf-8"))
+
+    def incumbent(self) -> Incumbent:
+        """The source to beat. Raises LabError before the baseline is measured."""
+        incumbent = self.notebook.incumbent()
+        if incumbent is None:
+            raise LabError("the baseline of this lab has not been measured yet")
+        return incumbent
+
+    def worked_seconds(self) -> float:
+        """Wall seconds that this run has worked, breaks between two starts left out."""
+        return self.run.worked_seconds + time.monotonic() - self.opened
+
+    def noise_bpb(self) -> float:
+        """Spread of val_bpb of the baseline over its runs, in bits per byte."""
+        return noise(self.notebook.baseline_runs())
+
+    def digest(self, program_sha: str, *, besides: str) -> Digest:
+        """The notebook for a role, without the experiment ``besides``."""
+        experiments = [
+            experiment
+            for experiment in self.notebook.experiments()
+            if experiment.id != besides and experiment.category is not None
+        ]
+        return make_digest(
+            self.notebook.program(program_sha),
+            [experiment.entry() for experiment in experiments],
+            baseline_bpb=self.notebook.incumbents()[0].val_bpb,
+            incumbent_bpb=self.incumbent().val_bpb,
+            noise_bpb=self.noise_bpb(),
+            count_tokens=self.count_tokens,
+            at_most_tokens=DIGEST_TOKENS,
+        )
+
+    def measure(self, trial_id: str, source: str, seed: int, *, desk: str, what: str) -> Trial:
+        """Run one trial on the next free device; a trial that finished before is found again.
+
+        Raises:
+            Stopped: the trial was abandoned, or no device came free before the stop.
+            LabError: the trial's supervisor died.
+        """
+        self.onlooker.doing(desk, f"{what}: waiting for a device")
+        try:
+            with self.devices.lease(self.stop) as device:
+                self.onlooker.doing(desk, what, self.setting.seconds)
+                return run_trial(
+                    source,
+                    seed=seed,
+                    setting=self.setting,
+                    dataset=self.dataset,
+                    device=device,
+                    folder=self.folder / "trials" / trial_id,
+                    stop=self.abandon,
+                )
+        except (LeaseAbandoned, TrialAbandoned):
+            raise Stopped from None
+        except TrialLost as error:
+            raise LabError(str(error)) from None
+
+    def publish(self, incumbent: Incumbent) -> None:
+        """Make the branch and the lab's train.py follow the notebook."""
+        self.lineage.publish(incumbent.commit_sha)
+        part = self.folder / "train.py.part"
+        part.write_bytes(self.notebook.source(incumbent.source_sha).encode())
+        part.replace(self.folder / "train.py")
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a lab for this process alone.
+
+    Raises:
+        LabError: the folder cannot be written, or another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise LabError(f"the lab {folder} cannot be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise LabError(
+                f"the lab {folder} is in use by process {holder}; stop it, or use another --lab"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,179 @@
+"""The kept versions of train.py as git commits, in a repository of the lab's own.
+
+There is no work tree and no index. A commit is written as an object that nothing points to, then
+the notebook decides, then the branch moves to it in one step: a kill in between loses nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from roles.records import Record
+
+FILE_NAME = "train.py"
+
+# What the last paragraph of every message begins with, the experiment's id after it.
+TRAILER = "\n\nExperiment: "
+
+# No hooks, and everything on the disk before the branch moves to it.
+OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsync=all")
+
+
+class LineageError(Exception):
+    """The lineage cannot do what was asked; the message says why in one line."""
+
+
+class Kept(Record):
+    """One kept version: its commit, the experiment that made it, and what was said of it."""
+
+    commit: str
+    experiment_id: str
+    message: str
+    time: datetime
+
+
+class Lineage:
+    """The branch ``lab/<run>`` of a bare git repository in ``folder``, made if it is not there.
+
+    Neither another repository that the folder lies in nor any of the user's git settings is read
+    or touched. What a branch may not be called is replaced by hyphens in its name.
+
+    Raises:
+        LineageError: git is missing, or no repository can be made there.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.folder = folder.absolute()
+        plain_name = re.sub(r"[^\w-]+", "-", run).strip("-")
+        self.branch = f"lab/{plain_name or 'run'}"
+        self._ref = f"refs/heads/{self.branch}"
+        with self._alone() as lock:
+            self._git("init", "--quiet", "--bare", "--template=", lock=lock)
+            self._git("symbolic-ref", "HEAD", self._ref, lock=lock)
+
+    def write(
+        self,
+        source: str,
+        message: str,
+        *,
+        experiment_id: str,
+        parent: str | None,
+        at: datetime | None = None,
+    ) -> str:
+        """Write a commit that no branch points to yet, and return its SHA.
+
+        ``at`` is the time of the commit, now by default; the same source, message, experiment,
+        parent and time are the same commit, however often it is written.
+        """
+        body = message.replace("\0", "").strip() + TRAILER + experiment_id + "\n"
+        blob = self._git("hash-object", "-w", "--stdin", given=source.encode()).strip()
+        entry = b"100644 blob " + blob + b"\t" + FILE_NAME.encode() + b"\n"
+        tree = self._git("mktree", given=entry).decode().strip()
+        parents = ("-p", parent) if parent else ()
+        commit = self._git(
+            *("commit-tree", tree, *parents, "-F", "-"), given=body.encode(errors="replace"), at=at
+        )
+        return commit.decode().strip()
+
+    def publish(self, commit: str) -> None:
+        """Move the branch to a commit, in one step; nothing happens where it is there already.
+
+        Raises:
+            LineageError: there is no such commit.
+        """
+        if commit != self.head():
+            with self._alone() as lock:
+                self._git("update-ref", self._ref, commit, lock=lock)
+
+    def head(self) -> str | None:
+        """The commit of the branch, or None before the first."""
+        known = self._git("for-each-ref", "--format=%(objectname)", self._ref)
+        return known.decode().strip() or None
+
+    def source_at(self, commit: str) -> str:
+        """The source of a commit, byte for byte.
+
+        Raises:
+            LineageError: there is no such commit.
+        """
+        return self._git("cat-file", "blob", f"{commit}:{FILE_NAME}").decode()
+
+    def log(self) -> tuple[Kept, ...]:
+        """The versions on the branch, the oldest first."""
+        if self.head() is None:
+            return ()
+        text = self._git("log", "--reverse", "--format=%H%x00%ct%x00%B%x00", self._ref).decode()
+        fields = iter(text.split("\0")[:-1])
+        return tuple(
+            _kept(commit.strip(), int(seconds), body)
+            for commit, seconds, body in zip(fields, fields, fields, strict=True)
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[int]:
+        """Hold the repository for oneself, and hand out the lock.
+
+        Every git that moves something holds the lock too, also when the process that started it is
+        killed. So whoever has the lock knows that a lock file of git's own belongs to a dead one.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / "alone").open("w")
+        except OSError as error:
+            raise LineageError(f"cannot write in {self.folder}: {error.strerror}") from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            for locked in ("HEAD", "config", self._ref):
+                Path(self.folder, f"{locked}.lock").unlink(missing_ok=True)
+            yield file.fileno()
+
+    def _git(
+        self,
+        *arguments: str,
+        given: bytes = b"",
+        at: datetime | None = None,
+        lock: int | None = None,
+    ) -> bytes:
+        try:
+            done = subprocess.run(
+                ("git", *OPTIONS, *arguments),
+                input=given,
+                capture_output=True,
+                cwd=self.folder,
+                env=self._environment(at),
+                pass_fds=() if lock is None else (lock,),
+            )
+        except FileNotFoundError:
+            raise LineageError("git is not installed; it keeps the versions of train.py") from None
+        if done.returncode:
+            reason = " ".join(done.stderr.decode(errors="replace").split())
+            raise LineageError(f"git {arguments[0]} in {self.folder}: {reason}")
+        return done.stdout
+
+    def _environment(self, at: datetime | None) -> dict[str, str]:
+        """The environment without git's own variables, which may point elsewhere."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+        for who in ("AUTHOR", "COMMITTER"):
+            environment[f"GIT_{who}_NAME"] = "autoresearch-org"
+            environment[f"GIT_{who}_EMAIL"] = "lab@autoresearch-org.invalid"
+            if at is not None:
+                environment[f"GIT_{who}_DATE"] = f"@{int(at.timestamp())} +0000"
+        return environment | {
+            "GIT_DIR": str(self.folder),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "LC_ALL": "C",
+        }
+
+
+def _kept(commit: str, seconds: int, body: str) -> Kept:
+    message, _, experiment_id = body.rstrip("\n").rpartition(TRAILER)
+    time = datetime.fromtimestamp(seconds, UTC)
+    return Kept(commit=commit, experiment_id=experiment_id, message=message, time=time)

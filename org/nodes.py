@@ -1,0 +1,236 @@
+"""What happens at each place of the chart: ask a person, do one thing, say what it came to.
+
+A node that is interrupted runs again from its first line. So each does one thing to the world,
+under an id that is known beforehand, and finds what it already did.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from langgraph.runtime import Runtime
+
+from org.config import AdviserConfig
+from org.lab import Lab
+from org.state import ExperimentState
+from org.step import Step
+from roles import adviser, director, engineer, hypothesis, reviewer
+from roles.records import (
+    Advice,
+    AdviserReads,
+    Decision,
+    DirectorReads,
+    EngineerReads,
+    HypothesisReads,
+    ReviewReads,
+    ScreeningReads,
+    Verdict,
+)
+from trainer.evidence import Evidence
+from trainer.patch import PatchError, diff
+
+# After so many hypotheses that were all tried before, an experiment is given up.
+HYPOTHESES_PER_EXPERIMENT = 3
+
+
+class Node(Protocol):
+    """A place of the chart: reads the state, uses the lab, gives what has changed."""
+
+    def __call__(self, state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState: ...
+
+
+def direct(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """The director decides what to look at next; from here on the other desks see it."""
+    step = Step(runtime.context, state["experiment"], "direct")
+    person = step.roles.director
+    program_sha = step.lab.read_program()
+    reads = DirectorReads(
+        digest=step.digest(program_sha), people=step.lab.people, advice=state.get("advice", ())
+    )
+    answer = director.direct(step.voice(person), person.name, step.prompt(person), reads)
+    head_sha = step.lab.incumbent().source_sha
+    step.notebook.set_direction(step.experiment.id, answer.reply, program_sha, head_sha)
+    return {
+        "outcome": "directed",
+        "direction": answer.reply,
+        "program_sha": program_sha,
+        "head_sha": head_sha,
+    }
+
+
+def hypothesize(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """The one who was assigned proposes a change, its mechanism and its expected size."""
+    count = state.get("hypotheses", 0) + 1
+    step = Step(runtime.context, state["experiment"], f"hypothesize.{count}")
+    person = step.hypothesis_role(state["direction"].assignee)
+    reads = HypothesisReads(
+        digest=step.digest(state["program_sha"]),
+        direction=state["direction"],
+        focus=person.focus,
+        source=step.notebook.source(state["head_sha"]),
+        objections=state.get("objections", ()),
+        advice=state.get("advice", ()),
+    )
+    answer = hypothesis.hypothesize(step.voice(person), person.name, step.prompt(person), reads)
+    step.notebook.set_hypothesis(step.experiment.id, answer.reply)
+    return {
+        "outcome": "proposed",
+        "hypothesis": answer.reply,
+        "hypotheses": count,
+        "attempts": 0,
+        "previous": "",
+        "complaint": "",
+        "log": "",
+    }
+
+
+def write(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """The engineer writes a patch; one that does not fit comes back with the exact reason."""
+    attempt = state["attempts"] + 1
+    step = Step(runtime.context, state["experiment"], f"engineer.{state['hypotheses']}.{attempt}")
+    person = step.roles.engineer
+    source = step.notebook.source(state["head_sha"])
+    reads = EngineerReads(
+        hypothesis=state["hypothesis"],
+        source=source,
+        previous=state["previous"],
+        complaint=state["complaint"],
+        log=state["log"],
+        advice=state.get("advice", ()),
+    )
+    answer = engineer.write_patch(step.voice(person), person.name, step.prompt(person), reads)
+    told: ExperimentState = {"attempts": attempt, "previous": answer.reply.text, "log": ""}
+    try:
+        patch, candidate = engineer.candidate_source(answer.reply.text, source)
+    except PatchError as error:
+        step.say(person.name, str(error))
+        return {**told, **_again(step, attempt, "edits fail", "crash", str(error))}
+    candidate_sha = step.keep_candidate(patch, state["head_sha"], candidate)
+    return {**told, "outcome": "written", "patch": patch, "candidate_sha": candidate_sha}
+
+
+def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """Code looks for what was tried before or is forbidden; then the reviewer looks."""
+    name = f"screen.{state['hypotheses']}.{state['attempts']}"
+    step = Step(runtime.context, state["experiment"], name)
+    candidate = step.notebook.source(state["candidate_sha"])
+    source = step.notebook.source(state["head_sha"])
+    if number := step.tried_before(candidate):
+        return _duplicate(step, state, number)
+    objection = reviewer.mechanical_objection(candidate, source)
+    if objection is not None:
+        step.say("engineer", objection)
+    else:
+        person = step.roles.reviewer
+        reads = ScreeningReads(
+            digest=step.digest(state["program_sha"]),
+            hypothesis=state["hypothesis"],
+            diff=diff(source, candidate),
+            advice=state.get("advice", ()),
+        )
+        answer = reviewer.screen(step.voice(person), person.name, step.prompt(person), reads)
+        if answer.reply.approved:
+            return {"outcome": "approved"}
+        objection = answer.reply.reason
+    return _again(step, state["attempts"], "objection", "discard", objection)
+
+
+def train(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """Run the trial that the evidence asks for next, of the patch on top of today's incumbent."""
+    name = f"train.{state['hypotheses']}.{state['attempts']}"
+    step = Step(runtime.context, state["experiment"], name)
+    head_sha, candidate_sha = state["head_sha"], state["candidate_sha"]
+    if step.lab.incumbent().source_sha != head_sha:
+        head_sha = step.lab.incumbent().source_sha
+        try:
+            candidate_sha = step.rebase(state["patch"], head_sha)
+        except PatchError as error:
+            complaint = f"The incumbent has moved since you wrote this. On the new one: {error}"
+            step.say("engineer", complaint)
+            again = _again(step, state["attempts"], "does not apply", "crash", complaint)
+            return {"head_sha": head_sha, **again}
+    based: ExperimentState = {"head_sha": head_sha, "candidate_sha": candidate_sha}
+    trial = step.next_trial(candidate_sha, head_sha)
+    if trial.outcome == "completed":
+        promising = step.evidence(candidate_sha, head_sha).says == "confirm"
+        return {**based, "outcome": "promising" if promising else "measured"}
+    complaint = f"The trial ended as {trial.outcome}: {trial.reason}"
+    crash = _again(step, state["attempts"], "crash", "crash", complaint)
+    return {**based, **crash, "log": trial.log_tail}
+
+
+def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """Write the verdict that follows from the evidence, and what the reviewer learned from it."""
+    step = Step(
+        runtime.context, state["experiment"], f"review.{state.get('candidate_sha', '')[:8]}"
+    )
+    if step.experiment.decision is not None:
+        return {"outcome": "closed"}
+    evidence, computed = _computed(step, state)
+    decision, reason = computed.decision, computed.reason
+    person = step.roles.reviewer
+    reads = ReviewReads(
+        hypothesis=state["hypothesis"],
+        diff=step.diff_so_far(state),
+        decision=decision,
+        evidence=reason,
+        log=state["log"],
+        advice=state.get("advice", ()),
+    )
+    words = reviewer.review(step.voice(person), person.name, step.prompt(person), reads).reply
+    if decision == "keep" and words.objects:
+        decision, reason = "discard", f"The reviewer objects: {words.explanation}\n{reason}"
+    verdict = Verdict(decision=decision, reason=reason[:1500], lesson=words.lesson)
+    if step.close(verdict, evidence, state):
+        return {"outcome": "closed"}
+    return {"outcome": "incumbent moved"}
+
+
+def adviser_node(person: AdviserConfig) -> Node:
+    """A node in which one adviser speaks, to everyone after it."""
+
+    def advise(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+        visit = f"advise.{state.get('hypotheses', 0)}.{state.get('attempts', 0)}"
+        step = Step(runtime.context, state["experiment"], visit)
+        reads = AdviserReads(
+            digest=step.digest(state.get("program_sha") or step.lab.read_program()),
+            moment=person.moment,
+            discussion=step.discussion(),
+        )
+        words = adviser.advise(step.voice(person), person.name, step.prompt(person), reads).reply
+        others = tuple(
+            advice for advice in state.get("advice", ()) if advice.speaker != person.name
+        )
+        return {"advice": (*others, Advice(speaker=person.name, text=words.text))}
+
+    return advise
+
+
+def _computed(step: Step, state: ExperimentState) -> tuple[Evidence | None, Verdict]:
+    """The verdict before anyone is asked: from the trials, or from why it was given up."""
+    if failure := state.get("failure"):
+        return None, failure
+    evidence = step.evidence(state["candidate_sha"], state["head_sha"])
+    decision: Decision = "keep" if evidence.says == "keep" else "discard"
+    return evidence, Verdict(decision=decision, reason=evidence.text)
+
+
+def _again(
+    step: Step, attempts: int, outcome: str, decision: Decision, complaint: str
+) -> ExperimentState:
+    """Back to the engineer with a complaint, or the end of the experiment after enough attempts."""
+    if attempts < step.roles.engineer.attempts:
+        return {"outcome": outcome, "complaint": complaint}
+    reason = f"given up after {attempts} attempts: {complaint}"
+    return {"outcome": "given up", "failure": Verdict(decision=decision, reason=reason[:1500])}
+
+
+def _duplicate(step: Step, state: ExperimentState, number: int) -> ExperimentState:
+    """Back to the hypothesis role, which hears what was tried; or the end after a few of them."""
+    title = state["hypothesis"].title
+    objection = f"'{title}' was tried already: experiment {number} ran the same program."
+    step.say(state["direction"].assignee, objection)
+    objections = (*state.get("objections", ()), objection)
+    if state["hypotheses"] < HYPOTHESES_PER_EXPERIMENT:
+        return {"outcome": "duplicate", "objections": objections}
+    return {"outcome": "given up", "failure": Verdict(decision="discard", reason=objection)}

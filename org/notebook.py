@@ -1,0 +1,398 @@
+"""The lab notebook: one SQLite file, through sqlite-utils; the record of science and its only door.
+
+The tables are described in org/schema.py. Every write is idempotent under an id that is known
+beforehand, so that a node that runs again after a kill changes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from sqlite_utils import Database
+
+from org import schema
+from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
+from trainer.patch import Patch, source_sha
+from trainer.trial import Trial
+
+BUSY_SECONDS = 30.0
+
+
+class Row(BaseModel):
+    """A row of the notebook, as a frozen record."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Run(Row):
+    """One `org run`, from its start until its budget is spent. Times are Unix seconds."""
+
+    id: str
+    started: float
+    ended: float | None = None
+    worked_seconds: float = 0.0
+    org_yaml: str
+    setting_json: str
+    pins_json: str
+    models_json: str
+    baseline_sha: str
+
+
+class Experiment(Row):
+    """One entry of the notebook. ``effect`` is in bits per byte against the head of its day."""
+
+    id: str
+    number: int
+    run: str
+    desk: str
+    program_sha: str | None = None
+    head_sha: str | None = None
+    candidate_sha: str | None = None
+    category: Category | None = None
+    title: str | None = None
+    change: str | None = None
+    summary: str | None = None
+    direction_json: str | None = None
+    hypothesis_json: str | None = None
+    patch_json: str | None = None
+    decision: Decision | None = None
+    effect: float | None = None
+    reason: str | None = None
+    lesson: str | None = None
+    started: float
+    ended: float | None = None
+
+    def entry(self) -> Entry:
+        """The experiment as the others remember it; only for one whose direction is known."""
+        return Entry(
+            number=self.number,
+            title=self.title or "(no hypothesis yet)",
+            category=self.category or "optimizer",
+            change=self.change or "",
+            summary=self.summary or "",
+            decision=self.decision,
+            effect=self.effect,
+            reason=self.reason or "",
+            lesson=self.lesson or "",
+        )
+
+
+class Message(Row):
+    """One utterance, kept so that a discussion can be replayed.
+
+    ``listener`` is the role it is addressed to; ``reply_json`` the typed reply, for messages of a
+    model; tokens and dollars are None where unknown.
+    """
+
+    id: str
+    run: str
+    experiment: str
+    time: float
+    speaker: str
+    listener: str
+    kind: str
+    text: str
+    reply_json: str | None = None
+    model: str | None = None
+    brief_sha: str | None = None
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
+    seconds: float | None = None
+    dollars: float | None = None
+
+
+class Incumbent(Row):
+    """A kept and proven train.py. ``val_bpb`` is the mean of its fresh runs, in bits per byte."""
+
+    number: int
+    source_sha: str
+    experiment: str | None = None
+    commit_sha: str
+    val_bpb: float
+    since: float
+
+
+class Notebook:
+    """The notebook of one lab; one object may be shared by all desks of a process.
+
+    Raises:
+        sqlite3.OperationalError: the file is locked by another process for longer than
+            ``BUSY_SECONDS``, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+        self.db = Database(connection)
+        self._lock = threading.RLock()
+        self.db.enable_wal()
+        self.db.execute("pragma foreign_keys = on")
+        schema.create(self.db)
+
+    def close(self) -> None:
+        self.db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Database]:
+        """All or nothing, one desk at a time."""
+        with self._lock, self.db.atomic():
+            yield self.db
+
+    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows that a query gives, for reports."""
+        with self._lock:
+            return list(self.db.query(sql, parameters or {}))
+
+    def _row(self, sql: str, **parameters: Any) -> dict[str, Any] | None:
+        return next(iter(self.rows(sql, parameters)), None)
+
+    # --- texts ------------------------------------------------------------------------------
+
+    def keep_source(self, text: str) -> str:
+        """Keep a version of train.py; its SHA-256."""
+        sha = source_sha(text)
+        with self.transaction() as db:
+            db.table("sources").insert({"sha": sha, "text": text}, ignore=True)
+        return sha
+
+    def source(self, sha: str) -> str:
+        """A version of train.py. Raises KeyError if it is not in the notebook."""
+        row = self._row("select text from sources where sha = :sha", sha=sha)
+        if row is None:
+            raise KeyError(f"no source {sha} in {self.path}")
+        return str(row["text"])
+
+    def keep_program(self, text: str) -> str:
+        """Keep a version of program.md; its SHA-256."""
+        sha = source_sha(text)
+        row = {"sha": sha, "text": text, "first_read": time.time()}
+        with self.transaction() as db:
+            db.table("programs").insert(row, ignore=True)
+        return sha
+
+    def program(self, sha: str) -> str:
+        """A version of program.md. Raises KeyError if it is not in the notebook."""
+        row = self._row("select text from programs where sha = :sha", sha=sha)
+        if row is None:
+            raise KeyError(f"no program {sha} in {self.path}")
+        return str(row["text"])
+
+    # --- runs -------------------------------------------------------------------------------
+
+    def begin_run(self, run: Run) -> None:
+        with self.transaction() as db:
+            db.table("runs").insert(run.model_dump(), ignore=True)
+
+    def latest_run(self) -> Run | None:
+        row = self._row("select * from runs order by started desc limit 1")
+        return Run(**row) if row else None
+
+    def end_run(self, run_id: str) -> None:
+        with self.transaction() as db:
+            db.table("runs").update(run_id, {"ended": time.time()})
+
+    def set_worked_seconds(self, run_id: str, seconds: float) -> None:
+        with self.transaction() as db:
+            db.table("runs").update(run_id, {"worked_seconds": seconds})
+
+    def dollars_spent(self, run_id: str) -> float:
+        """What is known to have been spent on models in a run, in dollars."""
+        row = self._row("select total(dollars) as sum from messages where run = :run", run=run_id)
+        return float(row["sum"]) if row else 0.0
+
+    # --- experiments ------------------------------------------------------------------------
+
+    def reserve_experiment(self, run_id: str, desk: str, at_most: int | None) -> Experiment | None:
+        """Open the next experiment of a run for a desk; None when the run has had ``at_most``."""
+        with self.transaction() as db:
+            count = db.table("experiments").count_where("run = ?", [run_id])
+            if at_most is not None and count >= at_most:
+                return None
+            number = next(db.query("select coalesce(max(number), 0) + 1 as n from experiments"))[
+                "n"
+            ]
+            experiment = Experiment(
+                id=f"{run_id}-{number:04d}",
+                number=number,
+                run=run_id,
+                desk=desk,
+                started=time.time(),
+            )
+            db.table("experiments").insert(experiment.model_dump())
+            return experiment
+
+    def adopt(self, experiment_id: str, desk: str) -> Experiment:
+        """Give an open experiment to a desk."""
+        self._update(experiment_id, desk=desk)
+        return self.experiment(experiment_id)
+
+    def experiment(self, experiment_id: str) -> Experiment:
+        """Raises KeyError if there is no such experiment."""
+        row = self._row("select * from experiments where id = :id", id=experiment_id)
+        if row is None:
+            raise KeyError(experiment_id)
+        return Experiment(**row)
+
+    def experiments(self, *, closed: bool | None = None) -> list[Experiment]:
+        """All experiments in order; only the closed, or only the open ones if asked so."""
+        where = {None: "", True: "where decision is not null", False: "where decision is null"}
+        rows = self.rows(f"select * from experiments {where[closed]} order by number")
+        return [Experiment(**row) for row in rows]
+
+    def set_direction(
+        self, experiment_id: str, direction: Direction, program_sha: str, head_sha: str
+    ) -> None:
+        self._update(
+            experiment_id,
+            direction_json=direction.model_dump_json(),
+            category=direction.category,
+            program_sha=program_sha,
+            head_sha=head_sha,
+        )
+
+    def set_hypothesis(self, experiment_id: str, hypothesis: Hypothesis) -> None:
+        self._update(
+            experiment_id,
+            hypothesis_json=hypothesis.model_dump_json(),
+            category=hypothesis.category,
+            title=hypothesis.title,
+            change=hypothesis.change,
+        )
+
+    def set_patch(
+        self,
+        experiment_id: str,
+        patch: Patch,
+        *,
+        head_sha: str,
+        candidate_sha: str,
+        normalized_sha: str,
+    ) -> None:
+        self._update(
+            experiment_id,
+            patch_json=patch.model_dump_json(),
+            summary=patch.summary,
+            head_sha=head_sha,
+            candidate_sha=candidate_sha,
+            normalized_sha=normalized_sha,
+        )
+
+    def _update(self, experiment_id: str, **columns: Any) -> None:
+        with self.transaction() as db:
+            db.table("experiments").update(experiment_id, columns)
+
+    def known_sources(self, *, besides: str) -> dict[str, int]:
+        """Normalized hash of every source tried so far, to the number of its experiment."""
+        rows = self.rows(
+            "select normalized_sha, number from experiments"
+            " where normalized_sha is not null and id != :besides order by number desc",
+            {"besides": besides},
+        )
+        return {row["normalized_sha"]: row["number"] for row in rows}
+
+    def close_experiment(
+        self,
+        experiment_id: str,
+        verdict: Verdict,
+        effect: float | None,
+        incumbent: Incumbent | None = None,
+    ) -> None:
+        """Write a verdict and, for a keep, the new incumbent: one transaction.
+
+        Raises:
+            sqlite3.IntegrityError: the incumbent's number is taken: another one came first.
+        """
+        with self.transaction() as db:
+            if incumbent is not None and not self._is_incumbent_of(experiment_id):
+                run = self.experiment(experiment_id).run
+                db.table("incumbents").insert({"run": run, **incumbent.model_dump()})
+            columns = {**verdict.model_dump(), "effect": effect, "ended": time.time()}
+            db.table("experiments").update(experiment_id, columns)
+
+    # --- trials -----------------------------------------------------------------------------
+
+    def record_trial(
+        self, trial_id: str, run_id: str, experiment_id: str | None, purpose: str, trial: Trial
+    ) -> None:
+        columns = schema.TABLES["trials"][0]
+        row = {name: value for name, value in trial.model_dump().items() if name in columns}
+        row |= {
+            "id": trial_id,
+            "run": run_id,
+            "experiment": experiment_id,
+            "purpose": purpose,
+            "ended": time.time(),
+            "trial_json": trial.model_dump_json(),
+        }
+        with self.transaction() as db:
+            db.table("trials").insert(row, ignore=True)
+
+    def trial(self, trial_id: str) -> Trial | None:
+        row = self._row("select trial_json from trials where id = :id", id=trial_id)
+        return Trial.model_validate_json(row["trial_json"]) if row else None
+
+    def trials_of(self, experiment_id: str, source: str) -> list[Trial]:
+        """All runs of one source in an experiment, in order."""
+        rows = self.rows(
+            "select trial_json from trials"
+            " where experiment = :experiment and source_sha = :source order by rowid",
+            {"experiment": experiment_id, "source": source},
+        )
+        return [Trial.model_validate_json(row["trial_json"]) for row in rows]
+
+    def baseline_runs(self) -> list[float]:
+        """val_bpb of every completed run of the baseline, in bits per byte."""
+        return self._scores("purpose = 'baseline'", {})
+
+    def fresh_runs(self, source: str) -> list[float]:
+        """val_bpb of the runs that count for a source: those that it was not chosen by."""
+        where = "source_sha = :sha and purpose in ('baseline', 'confirm')"
+        return self._scores(where, {"sha": source})
+
+    def _scores(self, where: str, parameters: dict[str, Any]) -> list[float]:
+        sql = f"select val_bpb from trials where outcome = 'completed' and {where} order by rowid"
+        return [row["val_bpb"] for row in self.rows(sql, parameters)]
+
+    # --- messages ---------------------------------------------------------------------------
+
+    def record_message(self, message: Message) -> None:
+        with self.transaction() as db:
+            db.table("messages").insert(message.model_dump(), ignore=True)
+
+    def message(self, message_id: str) -> Message | None:
+        row = self._row("select * from messages where id = :id", id=message_id)
+        return Message(**row) if row else None
+
+    def messages(self, experiment_id: str) -> list[Message]:
+        sql = "select * from messages where experiment = :experiment order by number"
+        return [Message(**row) for row in self.rows(sql, {"experiment": experiment_id})]
+
+    def replies_count(self, speaker: str) -> int:
+        """How many replies of a model the notebook has from a role."""
+        sql = "select count(*) as n from messages where speaker = :speaker and model is not null"
+        row = self._row(sql, speaker=speaker)
+        return int(row["n"]) if row else 0
+
+    # --- incumbents -------------------------------------------------------------------------
+
+    def incumbent(self) -> Incumbent | None:
+        row = self._row("select * from incumbents order by number desc limit 1")
+        return Incumbent(**row) if row else None
+
+    def incumbents(self) -> list[Incumbent]:
+        return [Incumbent(**row) for row in self.rows("select * from incumbents order by number")]
+
+    def set_baseline(self, run_id: str, baseline: Incumbent) -> None:
+        with self.transaction() as db:
+            db.table("incumbents").insert({"run": run_id, **baseline.model_dump()}, ignore=True)
+
+    def _is_incumbent_of(self, experiment_id: str) -> bool:
+        sql = "select 1 from incumbents where experiment = :experiment"
+        return self._row(sql, experiment=experiment_id) is not None

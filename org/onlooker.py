@@ -1,0 +1,40 @@
+"""Who watches a run: told what happens as it happens; a terminal, or nobody."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from org.notebook import Experiment, Incumbent
+from trainer.trial import Trial
+
+
+class Onlooker(Protocol):
+    """Called from the threads of all desks; must be quick and must not raise."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know: one line, kept on the screen."""
+
+    def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
+        """What a desk does now, and how long it is expected to take (0: unknown)."""
+
+    def measured(self, what: str, trial: Trial) -> None:
+        """A trial has ended."""
+
+    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+        """An experiment has its verdict; the incumbent as it stands now."""
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
+        pass
+
+    def measured(self, what: str, trial: Trial) -> None:
+        pass
+
+    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+        pass

@@ -1,0 +1,149 @@
+"""Opening a lab: from org.yaml to everything that a run needs, or one clear line why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from org.config import Config, ModelChoice, RoleConfig
+from org.lab import Lab, LabError, exclusive
+from org.lineage import Lineage
+from org.notebook import Notebook, Run
+from org.onlooker import Onlooker
+from roles.model import Model
+from roles.playbook import Playbook
+from roles.scripted import ScriptedModel
+from trainer.dataset import Dataset, build_dataset
+from trainer.devices import Devices, find_devices
+from trainer.setting import Setting, default_cache
+from trainer.tokenizer import encoding_of, load_ranks
+from trainer.trial import pins
+
+
+@contextmanager
+def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
+    """Open a lab for a run of this process alone, going on with what is unfinished in it.
+
+    Raises:
+        LabError: it cannot be opened; the message is one line.
+        CorpusError: the corpus cannot be prepared.
+    """
+    with exclusive(folder):
+        names = device_names(config)
+        setting = config.setting(has_gpu=names[0].startswith("cuda"))
+        dataset = build_dataset(setting, default_cache(), onlooker.note)
+        notebook = Notebook(folder / "notebook.sqlite")
+        try:
+            run = _this_run(config, notebook, setting, dataset)
+            ranks = load_ranks(dataset.tokenizer)
+            encoding = encoding_of(ranks)
+            lab = Lab(
+                folder=folder,
+                config=config,
+                setting=setting,
+                dataset=dataset,
+                notebook=notebook,
+                lineage=Lineage(folder / "lineage", folder.name),
+                devices=Devices(names, folder / "devices"),
+                models=models(config),
+                prompts={
+                    role.name: role.prompt.read_text("utf-8") for role in config.roles.everyone
+                },
+                run=run,
+                onlooker=onlooker,
+                count_tokens=lambda text: len(encoding.encode_ordinary(text)),
+            )
+            _position_scripts(lab)
+            if incumbent := notebook.incumbent():
+                lab.publish(incumbent)
+            yield lab
+        finally:
+            notebook.close()
+
+
+def device_names(config: Config) -> list[str]:
+    """The devices that org.yaml asks for.
+
+    Raises:
+        LabError: there are none of that kind.
+    """
+    wanted = config.devices
+    if isinstance(wanted, tuple):
+        return list(wanted)
+    kind = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}[config.trial.profile]
+    threads = config.trial.threads or 1
+    found = find_devices(kind, threads)
+    if not found:
+        raise LabError("org.yaml asks for the gpu profile, but torch finds no CUDA device here")
+    return found if wanted == "auto" else found[:wanted]
+
+
+def models(config: Config) -> dict[str, Model]:
+    """The model behind each role, by the role's name; one script is shared by all who name it."""
+    scripts: dict[str, ScriptedModel] = {}
+    return {role.name: _model(config, role, scripts) for role in config.roles.everyone}
+
+
+def _model(config: Config, role: RoleConfig, scripts: dict[str, ScriptedModel]) -> Model:
+    choice: ModelChoice = config.model_of(role)
+    if choice.kind == "playbook":
+        return Playbook()
+    if choice.kind == "scripted":
+        return scripts.setdefault(choice.target, ScriptedModel.read(Path(choice.target)))
+    # LangChain takes a second to import: only a run with a language model waits for it.
+    from roles.chat import ChatModel
+
+    return ChatModel(
+        choice.target,
+        base_url=choice.base_url,
+        api_key=os.environ.get("OPENAI_API_KEY"),
+        temperature=role.temperature,
+        max_tokens=role.max_tokens,
+        timeout_seconds=choice.timeout_seconds,
+        price=choice.price,
+    )
+
+
+def _this_run(config: Config, notebook: Notebook, setting: Setting, dataset: Dataset) -> Run:
+    """The unfinished run of this lab, or else a new one."""
+    baseline = config.train.read_text(encoding="utf-8")
+    latest = notebook.latest_run()
+    now = time.time()
+    run = Run(
+        id=time.strftime("%Y%m%d-%H%M%S", time.localtime(now)),
+        started=now,
+        org_yaml=config.model_dump_json(),
+        setting_json=setting.model_dump_json(),
+        pins_json=json.dumps(pins(setting, dataset), sort_keys=True),
+        models_json=json.dumps({r.name: config.model_of(r).name for r in config.roles.everyone}),
+        baseline_sha=notebook.keep_source(baseline),
+    )
+    if latest is not None:
+        _must_be_comparable(latest, run)
+    if latest is not None and latest.ended is None:
+        return latest
+    notebook.begin_run(run)
+    return run
+
+
+def _must_be_comparable(latest: Run, now: Run) -> None:
+    """Trials under different terms are never compared, so a lab keeps to the ones it began with."""
+    if latest.baseline_sha != now.baseline_sha:
+        raise LabError("this lab began from another train.py; use another --lab for this one")
+    old, new = json.loads(latest.pins_json), json.loads(now.pins_json)
+    if changed := sorted(
+        name for name in old.keys() | new.keys() if old.get(name) != new.get(name)
+    ):
+        what = ", ".join(changed)
+        raise LabError(f"this lab was measured under other terms ({what}); use another --lab")
+
+
+def _position_scripts(lab: Lab) -> None:
+    """Let a script go on after the replies that the notebook has already."""
+    for role, model in lab.models.items():
+        if isinstance(model, ScriptedModel):
+            model.skip(role, lab.notebook.replies_count(role))

@@ -1,0 +1,175 @@
+"""The notebook's tables and views: what is kept, under which names, and how it is found again."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+# One entry a table: columns with their SQL types, then the foreign keys. Times are Unix seconds,
+# `*_sha` are SHA-256 in hex, `*_json` are records as roles/records.py and trainer/ define them.
+TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
+    # A text of train.py, once per version.
+    "sources": ({"sha": str, "text": str}, []),
+    # A text of program.md, once per version.
+    "programs": ({"sha": str, "text": str, "first_read": float}, []),
+    # One `org run` from its start until its budget is spent; a kill does not end it.
+    "runs": (
+        {
+            "id": str,
+            "started": float,
+            "ended": float,
+            "worked_seconds": float,
+            "org_yaml": str,
+            "setting_json": str,
+            "pins_json": str,
+            "models_json": str,
+            "baseline_sha": str,
+        },
+        [("baseline_sha", "sources", "sha")],
+    ),
+    # One experiment; open until `decision` is known.
+    "experiments": (
+        {
+            "id": str,
+            "number": int,
+            "run": str,
+            "desk": str,
+            "program_sha": str,
+            "head_sha": str,
+            "candidate_sha": str,
+            "normalized_sha": str,
+            "category": str,
+            "title": str,
+            "change": str,
+            "summary": str,
+            "direction_json": str,
+            "hypothesis_json": str,
+            "patch_json": str,
+            "decision": str,
+            "effect": float,
+            "reason": str,
+            "lesson": str,
+            "started": float,
+            "ended": float,
+        },
+        [
+            ("run", "runs", "id"),
+            ("program_sha", "programs", "sha"),
+            ("head_sha", "sources", "sha"),
+            ("candidate_sha", "sources", "sha"),
+        ],
+    ),
+    # One training run; `purpose` is baseline, candidate or confirm.
+    "trials": (
+        {
+            "id": str,
+            "run": str,
+            "experiment": str,
+            "purpose": str,
+            "source_sha": str,
+            "seed": int,
+            "device": str,
+            "outcome": str,
+            "reason": str,
+            "val_bpb": float,
+            "training_seconds": float,
+            "total_seconds": float,
+            "peak_memory_mb": float,
+            "steps": int,
+            "ended": float,
+            "trial_json": str,
+        },
+        [
+            ("run", "runs", "id"),
+            ("experiment", "experiments", "id"),
+            ("source_sha", "sources", "sha"),
+        ],
+    ),
+    # One utterance. What the lab itself says (a patch that does not fit, a trial's result) has no
+    # model and no cost. Unknown tokens and dollars are NULL, never 0.
+    "messages": (
+        {
+            "number": int,
+            "id": str,
+            "run": str,
+            "experiment": str,
+            "time": float,
+            "speaker": str,
+            "listener": str,
+            "kind": str,
+            "text": str,
+            "reply_json": str,
+            "model": str,
+            "brief_sha": str,
+            "prompt_tokens": int,
+            "reply_tokens": int,
+            "seconds": float,
+            "dollars": float,
+        },
+        [("run", "runs", "id"), ("experiment", "experiments", "id")],
+    ),
+    # The kept train.py, in order; the last one is the incumbent, the first one the baseline.
+    "incumbents": (
+        {
+            "number": int,
+            "run": str,
+            "source_sha": str,
+            "experiment": str,
+            "commit_sha": str,
+            "val_bpb": float,
+            "since": float,
+        },
+        [
+            ("run", "runs", "id"),
+            ("source_sha", "sources", "sha"),
+            ("experiment", "experiments", "id"),
+        ],
+    ),
+}
+
+PRIMARY_KEYS = {"sources": "sha", "programs": "sha", "messages": "number", "incumbents": "number"}
+
+INDEXES = [
+    ("experiments", ["number"], True),
+    ("experiments", ["run", "decision"], False),
+    ("experiments", ["normalized_sha"], False),
+    ("messages", ["id"], True),
+    ("messages", ["experiment"], False),
+    ("trials", ["experiment"], False),
+    ("trials", ["source_sha"], False),
+    ("incumbents", ["experiment"], True),
+]
+
+SEARCHED = {
+    "experiments": ["title", "change", "summary", "reason", "lesson"],
+    "messages": ["speaker", "text"],
+}
+
+VIEWS = {
+    # What was kept, best effect first.
+    "leaderboard": """
+        select e.number, e.title, e.category, e.effect, i.val_bpb, i.commit_sha, e.lesson
+        from experiments e join incumbents i on i.experiment = e.id
+        order by e.effect""",
+    # What was tried and led nowhere, nearest miss first: read this before trying again.
+    "dead_ends": """
+        select number, title, category, decision, effect, reason, lesson
+        from experiments where decision in ('discard', 'crash')
+        order by effect is null, effect""",
+}
+
+
+def create(db: Database) -> None:
+    """Create whatever is missing; running it again changes nothing."""
+    if db["incumbents"].exists():
+        return
+    with db.atomic():
+        for name, (columns, foreign_keys) in TABLES.items():
+            db.table(name).create(
+                columns, pk=PRIMARY_KEYS.get(name, "id"), foreign_keys=foreign_keys
+            )
+        for table, columns_indexed, unique in INDEXES:
+            db.table(table).create_index(columns_indexed, unique=unique)
+        for table, columns_searched in SEARCHED.items():
+            db.table(table).enable_fts(columns_searched, create_triggers=True, tokenize="porter")
+        for view, sql in VIEWS.items():
+            db.create_view(view, sql)

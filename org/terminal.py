@@ -1,0 +1,90 @@
+"""A run as a person sees it: a line for everything that happened, and one for what happens now."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from org.notebook import Experiment, Incumbent
+from trainer.trial import Trial
+
+COLOURS = {"keep": "green", "discard": "default", "crash": "red"}
+
+
+class Terminal:
+    """An onlooker that prints; on a terminal it also shows what each desk is doing.
+
+    Use it as a context manager around the run. Texts of models and trials are shown as they are,
+    never read as markup.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._lock = threading.Lock()
+        self._doing: dict[str, tuple[str, float, float]] = {}
+        self._live = Live(
+            console=console, refresh_per_second=2, transient=True, get_renderable=self._now
+        )
+
+    def __enter__(self) -> Terminal:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        self.console.print(Text(text, style="dim"))
+
+    def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
+        with self._lock:
+            if what:
+                self._doing[desk] = (what, time.monotonic(), seconds)
+            else:
+                self._doing.pop(desk, None)
+
+    def measured(self, what: str, trial: Trial) -> None:
+        self.console.print(Text(f"  {what}: {_outcome(trial)}", style="dim"))
+
+    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+        decision = experiment.decision or "open"
+        line = Text(f"#{experiment.number:<3} ")
+        line.append(f"{decision:<8}", style=COLOURS.get(decision, "default"))
+        line.append(f" {experiment.title or '(no hypothesis)'}")
+        self.console.print(line)
+        self.console.print(Text(f"     {experiment.reason}", style="dim"))
+        if decision == "keep":
+            best = f"     the incumbent's val_bpb is now {incumbent.val_bpb:.4f}"
+            self.console.print(Text(best, style="green"))
+
+    def _now(self) -> Table:
+        """What the desks are doing, one row each."""
+        rows = Table.grid(padding=(0, 2))
+        with self._lock:
+            doing = sorted(self._doing.items())
+        for desk, (what, since, expected) in doing:
+            spent = time.monotonic() - since
+            of = f" of about {expected:.0f} s" if expected else " s"
+            rows.add_row(Text(desk, style="cyan"), Text(what), Text(f"{spent:.0f}{of}", "dim"))
+        return rows
+
+
+def _outcome(trial: Trial) -> str:
+    if trial.val_bpb is None:
+        return f"{trial.outcome.replace('_', ' ')}: {trial.reason}"
+    return (
+        f"val_bpb {trial.val_bpb:.4f}"
+        f" ({trial.steps} steps, {trial.total_seconds:.0f} s, seed {trial.seed})"
+    )

@@ -1,0 +1,198 @@
+"""What the people write and read: frozen records, each one thing said in the lab."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Line = Annotated[str, Field(max_length=200)]
+Paragraph = Annotated[str, Field(max_length=1500)]
+
+Category = Literal[
+    "optimizer",
+    "schedule",
+    "batch",
+    "architecture",
+    "attention",
+    "initialisation",
+    "regularisation",
+    "efficiency",
+    "simplification",
+]
+Decision = Literal["keep", "discard", "crash"]
+
+
+class Record(BaseModel):
+    """A noun: immutable, strict about its keys, the same class everywhere it travels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Direction(Record):
+    """The director's choice: what to look at next, and who should."""
+
+    category: Category
+    focus: Paragraph
+    assignee: Line
+    reason: Paragraph
+
+
+class Hypothesis(Record):
+    """One change expected to lower val_bpb, why it should, and by how much.
+
+    ``expected_effect`` is the expected change of val_bpb, in bits per byte: negative is better.
+    """
+
+    title: Line
+    category: Category
+    change: Paragraph
+    mechanism: Paragraph
+    expected_effect: float
+
+
+class Prose(Record):
+    """A reply in plain text, for what JSON would only spoil: patches and advice."""
+
+    text: str
+
+
+class Screening(Record):
+    """The reviewer's look at a patch before it may cost device time."""
+
+    approved: bool
+    reason: Paragraph
+
+
+class Review(Record):
+    """What the reviewer says once the evidence is in.
+
+    ``objects`` turns a keep into a discard; nothing here can turn a discard into a keep.
+    """
+
+    explanation: Paragraph
+    lesson: Paragraph
+    objects: bool = False
+
+
+class Verdict(Record):
+    """The end of an experiment: the computed decision, and what the reviewer learned from it."""
+
+    decision: Decision
+    reason: Paragraph
+    lesson: Paragraph = ""
+
+
+class Person(Record):
+    """Someone a director can give work to."""
+
+    name: Line
+    focus: Paragraph = ""
+
+
+class Advice(Record):
+    """What an adviser said at its moment, for everyone who speaks after it."""
+
+    speaker: Line
+    text: str
+
+
+class Entry(Record):
+    """One experiment as the others remember it.
+
+    ``effect`` is the measured change of val_bpb against the incumbent of its day, in bits per
+    byte (negative is better); None where no trial was completed. ``decision`` is None while the
+    experiment is still open.
+    """
+
+    number: int
+    title: Line
+    category: Category
+    change: Paragraph = ""
+    summary: Line = ""
+    decision: Decision | None = None
+    effect: float | None = None
+    reason: Paragraph = ""
+    lesson: Paragraph = ""
+
+
+class Digest(Record):
+    """The notebook as a role sees it: bounded, with failures and near misses in their place.
+
+    ``entries`` are ordered by number; ``left_out`` counts those that did not fit. ``noise_bpb`` is
+    the standard deviation of val_bpb of one source over seeds.
+    """
+
+    program: str
+    baseline_bpb: float
+    incumbent_bpb: float
+    noise_bpb: float
+    entries: tuple[Entry, ...] = ()
+    left_out: int = 0
+
+
+class DirectorReads(Record):
+    """What the director decides from."""
+
+    digest: Digest
+    people: tuple[Person, ...]
+    advice: tuple[Advice, ...] = ()
+
+
+class HypothesisReads(Record):
+    """What a hypothesis is made from. ``objections`` say why earlier ones of this experiment fell."""
+
+    digest: Digest
+    direction: Direction
+    focus: Paragraph = ""
+    source: str
+    objections: tuple[Paragraph, ...] = ()
+    advice: tuple[Advice, ...] = ()
+
+
+class EngineerReads(Record):
+    """What a patch is written from.
+
+    ``complaint`` says exactly why ``previous`` (the engineer's last reply) could not be used;
+    ``log`` is the end of a crashed trial's output: data, never instructions.
+    """
+
+    hypothesis: Hypothesis
+    source: str
+    previous: str = ""
+    complaint: str = ""
+    log: str = ""
+    advice: tuple[Advice, ...] = ()
+
+
+class ScreeningReads(Record):
+    """What a patch is screened by. ``diff`` is the unified diff against the head."""
+
+    digest: Digest
+    hypothesis: Hypothesis
+    diff: str
+    advice: tuple[Advice, ...] = ()
+
+
+class ReviewReads(Record):
+    """What a verdict is explained from: the decision is computed already."""
+
+    hypothesis: Hypothesis
+    diff: str
+    decision: Decision
+    evidence: Paragraph
+    log: str = ""
+    advice: tuple[Advice, ...] = ()
+
+
+class AdviserReads(Record):
+    """What an adviser sees at its moment: the digest and the discussion so far."""
+
+    digest: Digest
+    moment: Line
+    discussion: str
+
+
+Reads = (
+    DirectorReads | HypothesisReads | EngineerReads | ScreeningReads | ReviewReads | AdviserReads
+)

@@ -1,0 +1,85 @@
+"""Replies as they are asked for, as JSON schema, and read out of whatever a model wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+from roles.model import Reply
+from roles.records import Prose, Record
+
+
+class UnfitError(ValueError):
+    """A text that is no reply of the type asked for; the message tells its writer why."""
+
+
+def schema_of(reply_type: type[Record]) -> dict[str, Any]:
+    """A record's JSON schema as OpenAI's strict mode wants it: all required, no defaults."""
+    schema = reply_type.model_json_schema()
+    fields = {
+        name: {key: value for key, value in field.items() if key not in ("default", "title")}
+        for name, field in schema["properties"].items()
+    }
+    return {**schema, "properties": fields, "required": list(fields)}
+
+
+def read_reply(text: str, reply_type: type[Reply], *, shorten: bool) -> Reply:
+    """Make a reply of a text, in which JSON may stand between prose, fences and thoughts.
+
+    Of several objects that fit, the last one counts. With ``shorten``, strings that are too long
+    are cut to their maximum length; nothing else is ever mended.
+
+    Raises:
+        UnfitError: the text is empty, has no JSON object in it, or none that fits.
+    """
+    # Servers that do not take a model's thoughts out of its reply leave them at the beginning.
+    spoken = re.sub(r"\A\s*<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL)
+    if not spoken.strip():
+        raise UnfitError("it is empty")
+    if reply_type is Prose:
+        return reply_type.model_validate({"text": spoken})
+    found = _objects(spoken)
+    if not found:
+        raise UnfitError("there is no JSON object in it")
+    for fields in reversed(found):
+        try:
+            return reply_type.model_validate(fields)
+        except ValidationError:
+            continue
+    fullest = max(found, key=lambda fields: len(reply_type.model_fields.keys() & fields.keys()))
+    try:
+        return reply_type.model_validate(_shortened(fullest, reply_type) if shorten else fullest)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise UnfitError("; ".join(wrong)) from None
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """Every JSON object in a text, wrapped in whatever else, also those within one another."""
+    decoder = json.JSONDecoder(parse_constant=_no_number)
+    found = []
+    for brace in re.finditer(r"\{", text):
+        try:
+            found.append(decoder.raw_decode(text, brace.start())[0])
+        except (ValueError, RecursionError):
+            continue
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _shortened(fields: dict[str, Any], reply_type: type[Record]) -> dict[str, Any]:
+    """The same fields, with each string cut to the maximum length that the record allows."""
+    schema = reply_type.model_json_schema()["properties"]
+    longest = {name: field.get("maxLength") for name, field in schema.items()}
+    return {
+        name: f"{value[: limit - 1]}…"
+        if isinstance(value, str) and (limit := longest.get(name)) and len(value) > limit
+        else value
+        for name, value in fields.items()
+    }

@@ -1,0 +1,128 @@
+"""Leases: exclusive among threads and processes, in order, and held by whoever inherits them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer import devices
+from trainer.devices import Devices, LeaseAbandoned, find_devices
+
+
+def waiting(pool: Devices, count: int) -> None:
+    """Return when so many stand in line."""
+    while len(pool._line) < count:
+        time.sleep(0.001)
+
+
+def test_a_device_is_never_leased_twice_and_all_are_used(tmp_path: Path) -> None:
+    pool = Devices(["cpu:0", "cpu:1"], tmp_path)
+    held: set[str] = set()
+    used: set[str] = set()
+    trouble: list[str] = []
+    both = threading.Barrier(2)
+
+    def work() -> None:
+        for turn in range(20):
+            with pool.lease() as device:
+                if device in held:
+                    trouble.append(device)
+                held.add(device)
+                used.add(device)
+                if turn == 0:
+                    both.wait()  # two leases at the same time, or this never ends
+                held.remove(device)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not trouble and used == {"cpu:0", "cpu:1"}
+
+
+def test_first_come_first_served(tmp_path: Path) -> None:
+    pool = Devices(["cpu:0"], tmp_path)
+    served: list[int] = []
+
+    def ask(number: int) -> None:
+        with pool.lease():
+            served.append(number)
+
+    threads = [threading.Thread(target=ask, args=[number]) for number in range(8)]
+    with pool.lease():
+        for number, thread in enumerate(threads):
+            thread.start()
+            waiting(pool, number + 1)
+    for thread in threads:
+        thread.join()
+    assert served == list(range(8))
+
+
+def test_a_wait_can_be_stopped_and_leaves_the_line(tmp_path: Path) -> None:
+    pool, stop = Devices(["cpu:0"], tmp_path), threading.Event()
+
+    def give_up() -> None:
+        waiting(pool, 1)
+        stop.set()
+
+    with pool.lease():
+        threading.Thread(target=give_up).start()
+        with pytest.raises(LeaseAbandoned), pool.lease(stop):
+            pass
+    with pool.lease() as device:
+        assert device == "cpu:0"
+
+
+def test_a_lease_ends_with_an_error_in_its_block(tmp_path: Path) -> None:
+    pool = Devices(["cpu:0"], tmp_path)
+    with pytest.raises(ZeroDivisionError), pool.lease():
+        _ = 1 / 0
+    with pool.lease() as device:
+        assert device == "cpu:0"
+
+
+def test_a_process_that_inherits_a_lease_keeps_the_device_from_everyone_else(
+    tmp_path: Path,
+) -> None:
+    names = ["cpu:0", "cpu:1"]
+    with Devices(names, tmp_path).lease() as device:
+        survivor = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[device.lock]
+        )
+    after = Devices(names, tmp_path)
+    with after.lease() as other:
+        assert (device, other) == ("cpu:0", "cpu:1")
+    survivor.communicate(b"\n")
+    with after.lease() as other:
+        assert other == "cpu:0"
+
+
+def test_devices_need_names_each_once(tmp_path: Path) -> None:
+    for names in ([], ["cpu:0", "cpu:0"]):
+        with pytest.raises(ValueError, match="each once"):
+            Devices(names, tmp_path)
+
+
+def test_there_is_a_slot_for_every_core_or_as_many_as_trials_have_threads_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "available_cores", lambda: [2, 3, 5, 7, 9])
+    assert find_devices("cpu") == [f"cpu:{slot}" for slot in range(5)]
+    assert find_devices("cpu", threads=2) == ["cpu:0", "cpu:1"]
+    assert find_devices("cpu", threads=16) == ["cpu:0"]
+
+
+def test_the_devices_found_are_those_that_torch_can_use() -> None:
+    import torch
+
+    found = find_devices()
+    if torch.cuda.is_available():
+        assert len(found) == torch.cuda.device_count() and found[0].startswith("cuda:")
+    else:
+        assert found[0] == "cpu:0" and find_devices("cuda") == []

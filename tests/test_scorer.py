@@ -1,0 +1,185 @@
+"""The score: exact where it can be known, close to a float64 reference, deaf to tricks."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.channel import Channel
+from trainer.scorer import Rejected, RemoteModel, rows_per_batch, score, surprise_bits
+
+V, T, R = 50, 16, 11
+BOS = V - 1
+
+
+class LocalModel:
+    """An examinee in this process, which notes what it was shown."""
+
+    def __init__(self, model: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> None:
+        self.model = model
+        self.asked: dict[int, NDArray[np.int64]] = {}
+        self.seen: list[NDArray[np.int64]] = []
+
+    def ask(self, slot: int, tokens: NDArray[np.int64]) -> None:
+        assert slot not in self.asked, "asked for again before its answer was taken"
+        self.asked[slot] = tokens
+        self.seen.append(tokens)
+
+    def logits(self, slot: int) -> Iterator[NDArray[np.float32]]:
+        answer = self.model(self.asked.pop(slot)).reshape(-1, V).astype(np.float32)
+        for first in range(0, len(answer), 7):  # in pieces that are no multiple of a row
+            yield answer[first : first + 7].copy()
+
+
+@pytest.fixture
+def rows() -> NDArray[np.int64]:
+    rows = np.random.default_rng(1).integers(0, V - 1, (R, T + 1))
+    rows[:, 0] = BOS
+    rows[3, 7] = BOS
+    return rows
+
+
+@pytest.fixture
+def token_bytes() -> NDArray[np.int64]:
+    sizes = np.random.default_rng(2).integers(1, 9, V)
+    sizes[BOS] = 0
+    return sizes
+
+
+def test_a_uniform_model_needs_log2_of_the_vocabulary_per_token_that_has_bytes(
+    rows: NDArray[np.int64], token_bytes: NDArray[np.int64]
+) -> None:
+    uniform = LocalModel(lambda tokens: np.full((*tokens.shape, V), 3.0))
+    bpb = score(uniform, rows, token_bytes)
+    targets = rows[:, 1:]
+    assert bpb == pytest.approx(
+        math.log2(V) * (targets != BOS).sum() / token_bytes[targets].sum(), rel=1e-6
+    )
+
+
+def test_the_score_agrees_with_a_float64_reference_whatever_the_batches(
+    rows: NDArray[np.int64], token_bytes: NDArray[np.int64]
+) -> None:
+    table = np.random.default_rng(3).normal(0, 8, (V, V)).astype(np.float32)
+    exact = table.astype(np.float64)
+    bits = (np.log2(np.exp(exact).sum(axis=1))[:, None] - exact / math.log(2))[
+        rows[:, :-1], rows[:, 1:]
+    ]
+    expected = bits[rows[:, 1:] != BOS].sum() / token_bytes[rows[:, 1:]].sum()
+    for batch_rows in (1, 2, 4, R, 100):
+        model = LocalModel(lambda tokens: table[tokens])
+        assert score(model, rows, token_bytes, batch_rows) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_model_is_shown_every_input_and_never_the_last_target(
+    rows: NDArray[np.int64], token_bytes: NDArray[np.int64]
+) -> None:
+    model = LocalModel(lambda tokens: np.zeros((*tokens.shape, V)))
+    score(model, rows, token_bytes, batch_rows=4)
+    assert (np.concatenate(model.seen) == rows[:, :-1]).all()
+
+
+def test_no_logits_make_a_surprise_negative_or_infinite() -> None:
+    logits = np.zeros((3, V), np.float32)
+    logits[0, 5], logits[1, 5], logits[2, :] = 3e38, -3e38, 3e38
+    logits[1, 6] = 3e38
+    bits = surprise_bits(logits, np.array([5, 5, 5]))
+    assert bits[0] == 0 and bits[1] > 1e38 and bits[2] == pytest.approx(math.log2(V))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_single_logit_that_is_not_finite_is_rejected(value: float) -> None:
+    logits = np.zeros((4, V), np.float32)
+    logits[2, 7] = value
+    with pytest.raises(Rejected, match="not all finite"):
+        surprise_bits(logits, np.zeros(4, np.int64))
+
+
+def test_batches_are_small_and_smaller_where_the_vocabulary_is_large() -> None:
+    assert rows_per_batch(256, 2048) == 8
+    assert rows_per_batch(2048, 65536) == 1
+
+
+# --- over a channel ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def examined() -> Iterator[Callable[[Callable[[Channel], None]], RemoteModel]]:
+    """Make a remote model of a function that plays the trial at the other end of the channel."""
+    threads: list[threading.Thread] = []
+    channels: list[Channel] = []
+
+    def examine(trial: Callable[[Channel], None]) -> RemoteModel:
+        ours, its = socket.socketpair()
+        channels.extend([Channel(ours), Channel(its, descriptors=True)])
+        threads.append(threading.Thread(target=trial, args=[channels[-1]]))
+        threads[-1].start()
+        return RemoteModel(
+            channels[-2], batch_rows=2, sequence_length=T, vocabulary=V, answer_seconds=0.3
+        )
+
+    yield examine
+    for channel in channels:
+        channel.close()
+    for thread in threads:
+        thread.join()
+
+
+def received(channel: Channel) -> dict[str, Any]:
+    message = channel.receive(60)
+    assert message
+    return message
+
+
+def test_logits_come_back_through_shared_memory_batch_after_batch(
+    examined: Callable[[Callable[[Channel], None]], RemoteModel],
+    rows: NDArray[np.int64],
+    token_bytes: NDArray[np.int64],
+) -> None:
+    table = np.random.default_rng(3).normal(0, 2, (V, V)).astype(np.float32)
+
+    def answer(channel: Channel) -> None:
+        (memory,) = received(channel)["descriptors"]
+        for _ in range(math.ceil(R / 2)):
+            ask = received(channel)
+            logits = table[np.array(ask["tokens"])]
+            os.pwrite(memory, logits.tobytes(), ask["slot"] * 2 * T * V * 4)
+            channel.send("answer", {"slot": ask["slot"], "shape": logits.shape})
+        os.close(memory)
+
+    local = score(LocalModel(lambda tokens: table[tokens]), rows, token_bytes)
+    model = examined(answer)
+    assert score(model, rows, token_bytes, batch_rows=2) == pytest.approx(local, rel=1e-9)
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "reason"),
+    [
+        ("answer", {"slot": 0, "shape": [2, T, V - 1]}, r"logits of shape \(2, 16, 49\)"),
+        ("answer", {"slot": 1, "shape": [2, T, V]}, "out of order"),
+        ("answer", {"slot": "0", "shape": None}, "'answer' in place of an answer"),
+        ("report", {}, "'report' in place of an answer"),
+        (None, {}, "too late"),
+    ],
+)
+def test_an_answer_that_is_none_is_rejected_with_the_reason(
+    examined: Callable[[Callable[[Channel], None]], RemoteModel],
+    rows: NDArray[np.int64],
+    kind: str | None,
+    answer: dict[str, object],
+    reason: str,
+) -> None:
+    model = examined(lambda channel: channel.send(kind, answer) if kind else None)
+    model.ask(0, rows[:2, :-1])
+    with pytest.raises(Rejected, match=reason):
+        list(model.logits(0))
+    model.close()

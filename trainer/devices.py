@@ -1,0 +1,128 @@
+"""Which devices this machine has, and an exclusive lease on one: one timed trial per device."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+GLANCE_SECONDS = 0.1  # between two looks at a device that another process holds
+
+
+class LeaseAbandoned(Exception):
+    """The wait for a device was stopped from outside."""
+
+
+class Lease(str):
+    """The name of a leased device, and the descriptor of the lock that holds it.
+
+    Whoever inherits the descriptor prolongs the lease: a supervisor that outlives its organization
+    keeps its device to itself until its trial has ended.
+    """
+
+    lock: int
+
+
+class Devices:
+    """The devices of a lab, each given to one trial at a time, in the order of asking.
+
+    Who holds a device holds the lock on its file in ``folder``, which shuts out threads and
+    processes alike; the threads of one process wait for it in one line.
+    """
+
+    def __init__(self, names: Sequence[str], folder: Path) -> None:
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"devices need names, each once, not {list(names)}")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.names = tuple(names)
+        self._folder = folder
+        self._line: deque[object] = deque()
+        self._moved = threading.Condition()
+
+    @contextmanager
+    def lease(self, stop: threading.Event | None = None) -> Iterator[Lease]:
+        """A device, for as long as the block lasts; first come, first served.
+
+        Raises:
+            LeaseAbandoned: ``stop`` was set while waiting.
+        """
+        lease = self._wait(stop or threading.Event())
+        try:
+            yield lease
+        finally:
+            os.close(lease.lock)
+            with self._moved:
+                self._moved.notify_all()
+
+    def _wait(self, stop: threading.Event) -> Lease:
+        me = object()
+        with self._moved:
+            self._line.append(me)
+            try:
+                while not stop.is_set():
+                    if self._line[0] is me and (lease := self._take()):
+                        return lease
+                    self._moved.wait(GLANCE_SECONDS)
+                raise LeaseAbandoned
+            finally:
+                self._line.remove(me)
+                self._moved.notify_all()
+
+    def _take(self) -> Lease | None:
+        """The first device that nobody holds, neither a thread here nor another process."""
+        return next(filter(None, map(self._lock, self.names)), None)
+
+    def _lock(self, name: str) -> Lease | None:
+        path = self._folder / f"{re.sub(r'[^A-Za-z0-9]', '-', name)}.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        lease = Lease(name)
+        lease.lock = descriptor
+        return lease
+
+
+def find_devices(wanted: str = "auto", threads: int = 1) -> list[str]:
+    """The devices of this machine: ``cuda:…`` where torch can use one, else ``cpu:…`` slots.
+
+    ``wanted`` is ``auto``, ``cpu`` or ``cuda``. What follows ``cuda:`` goes into
+    CUDA_VISIBLE_DEVICES as it stands. There is a slot for each ``threads`` cores that this process
+    may use, and always one.
+    """
+    cuda = _cuda_devices() if wanted in ("auto", "cuda") else []
+    if cuda or wanted == "cuda":
+        return cuda
+    return [f"cpu:{slot}" for slot in range(max(1, len(available_cores()) // threads))]
+
+
+def available_cores() -> list[int]:
+    """The cores that this process may run on."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _cuda_devices() -> list[str]:
+    # torch is asked in a process of its own, for it takes seconds, and only where there is
+    # something to be found.
+    if not (Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi")):
+        return []
+    question = "import torch; print(torch.cuda.device_count() * torch.cuda.is_available())"
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", question], capture_output=True, text=True, check=False
+    )
+    count = int(answer.stdout.strip() or 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = visible.split(",") if visible else [str(number) for number in range(count)]
+    return [f"cuda:{name.strip()}" for name in names[:count]]

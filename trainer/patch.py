@@ -1,0 +1,253 @@
+"""A patch: search/replace edits to train.py and a one-line summary.
+
+A search is a run of whole lines that must stand in the source exactly once. Nothing is guessed:
+what does not fit is refused, with a reason written for the engineer who has to mend it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict
+
+SUMMARY_CHARACTERS = 200
+
+_SEARCH = re.compile(r"<{5,9} ?SEARCH:?", re.IGNORECASE)
+_DIVIDER = re.compile(r"={7}")
+_REPLACE = re.compile(r">{5,9} ?REPLACE:?", re.IGNORECASE)
+_SHAPE = (
+    "A block is '<<<<<<< SEARCH', the old lines, '=======', the new lines, '>>>>>>> REPLACE', "
+    "each mark once, alone on its line, from its first column."
+)
+_SUMMARY = re.compile(r"[\s*#_>-]*SUMMARY[*_]*\s*:[*_]*\s*(\S.*)", re.IGNORECASE)
+_NO_SUMMARY = re.compile(
+    r"\s*(```.*|~~~.*|[*#`\s]*(file:\s*)?[\w./\\-]+\.py[*`:\s]*)?", re.IGNORECASE
+)
+
+# What Python raises for a text that is no program: SyntaxError for most, ValueError for null bytes
+# and lone surrogates, the others for expressions that are nested too deeply.
+_NO_PROGRAM = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+
+class PatchError(ValueError):
+    """A patch that cannot be used; the message says exactly why, to whoever wrote it."""
+
+
+class Edit(BaseModel):
+    """A run of whole lines, and the lines that take its place ("" for none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    search: str
+    replace: str
+
+
+class Patch(BaseModel):
+    """Edits, all of them to the same original source, and a one-line summary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    edits: tuple[Edit, ...]
+    summary: str = ""
+
+
+def parse_patch(text: str) -> Patch:
+    """Read the SEARCH/REPLACE blocks out of an engineer's reply.
+
+    A block is the lines ``<<<<<<< SEARCH``, old lines, ``=======``, new lines and
+    ``>>>>>>> REPLACE``; no new lines means that the old ones go. Code fences and a file name
+    around a block are passed over, CRLF is read as a newline. The summary is what follows
+    ``SUMMARY:`` outside of the blocks or, where no line says that, the first line that is neither
+    in a block nor a fence nor a file name; it is cut to 200 characters.
+
+    Raises:
+        PatchError: there is no block, or one that is not well-formed.
+    """
+    edits: list[Edit] = []
+    prose: list[str] = []
+    lines = enumerate(text.replace("\r\n", "\n").split("\n"), start=1)
+    for number, line in lines:
+        if _SEARCH.fullmatch(line.rstrip()):
+            search = _lines_until(_DIVIDER, lines, number)
+            edits.append(Edit(search=search, replace=_lines_until(_REPLACE, lines, number)))
+        elif _is_mark(line):
+            raise PatchError(
+                f"Line {number} of your reply, {line.rstrip()!r}, stands outside of a block. {_SHAPE}"
+            )
+        else:
+            prose.append(line)
+    if not edits:
+        raise PatchError(f"No SEARCH/REPLACE block found in your reply. {_SHAPE}")
+    return Patch(edits=tuple(edits), summary=_summary(prose))
+
+
+def apply_patch(patch: Patch, source: str) -> str:
+    """Apply a patch to a source whose lines end in a newline character; the result compiles.
+
+    Every edit is located in the original source, then all are applied at once, so that their
+    order does not matter and none can match what another one has put there.
+
+    Raises:
+        PatchError: a search matches nowhere or several times, two edits overlap, nothing
+            changes, or the result does not compile.
+    """
+    if not patch.edits:
+        raise PatchError(f"The patch is empty. {_SHAPE}")
+    lines = _lines(source)
+    places = sorted(
+        (_locate(edit, lines, number), number, edit)
+        for number, edit in enumerate(patch.edits, start=1)
+    )
+    for (place, one, edit), (begin, other, _) in pairwise(places):
+        if begin < place + len(_lines(edit.search)):
+            raise PatchError(
+                f"SEARCH blocks {one} and {other} overlap: both contain line {begin + 1} of the "
+                "file. Make one block of the two."
+            )
+    for place, _, edit in reversed(places):
+        lines[place : place + len(_lines(edit.search))] = _lines(edit.replace)
+    result = "\n".join(lines) + ("\n" if source.endswith("\n") else "")
+    if result == source:
+        raise PatchError("The patch leaves the file as it is: every REPLACE equals its SEARCH.")
+    _compile(result)
+    return result
+
+
+def diff(old: str, new: str) -> str:
+    """The unified diff of two versions of train.py, as ``git apply`` reads it; "" if equal."""
+    lines = difflib.unified_diff(
+        re.findall(r".*\n|.+", old), re.findall(r".*\n|.+", new), "a/train.py", "b/train.py"
+    )
+    unfinished = "\n\\ No newline at end of file\n"
+    return "".join(line if line.endswith("\n") else line + unfinished for line in lines)
+
+
+def source_sha(source: str) -> str:
+    """SHA-256 of a source in UTF-8, in hex."""
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def normalized_sha(source: str) -> str:
+    """SHA-256, in hex, of what a source does: without comments, docstrings, blank lines, layout.
+
+    Two sources with the same hash are one program, spelled differently: the syntax tree is written
+    out again and that is hashed. Hashes are comparable under the same version of Python only.
+
+    Raises:
+        SyntaxError: the source does not compile.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [each for each in body if not _does_nothing(each)]
+    return source_sha(ast.unparse(tree))
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _is_mark(line: str) -> bool:
+    return any(mark.fullmatch(line.rstrip()) for mark in (_SEARCH, _DIVIDER, _REPLACE))
+
+
+def _lines_until(mark: re.Pattern[str], lines: Iterator[tuple[int, str]], begun: int) -> str:
+    """The lines up to a mark, each with its newline; ``begun`` is where the block began."""
+    part: list[str] = []
+    for number, line in lines:
+        if mark.fullmatch(line.rstrip()):
+            return "".join(part)
+        if _is_mark(line):
+            raise PatchError(
+                f"The block that begins at line {begun} of your reply is broken by "
+                f"{line.rstrip()!r} at line {number}. {_SHAPE}"
+            )
+        part.append(f"{line}\n")
+    raise PatchError(
+        f"The block that begins at line {begun} of your reply is not finished: your reply ends "
+        f"before its {'=======' if mark is _DIVIDER else '>>>>>>> REPLACE'!r}."
+    )
+
+
+def _summary(prose: list[str]) -> str:
+    said = (match[1] for line in prose if (match := _SUMMARY.fullmatch(line)))
+    other = (line for line in prose if not _NO_SUMMARY.fullmatch(line))
+    summary = " ".join(next(said, next(other, "")).split())
+    if len(summary) <= SUMMARY_CHARACTERS:
+        return summary
+    return summary[: SUMMARY_CHARACTERS - 1] + "…"
+
+
+def _locate(edit: Edit, lines: list[str], number: int) -> int:
+    """The index of the line at which an edit's search begins."""
+    search = _lines(edit.search)
+    if not edit.search.strip():
+        raise PatchError(
+            f"SEARCH block {number} is empty. To insert, search for a line beside the place and "
+            "repeat it in REPLACE."
+        )
+    count = len(search)
+    found = [at for at in range(len(lines) - count + 1) if lines[at : at + count] == search]
+    if not found:
+        raise PatchError(_nowhere(search, lines, number))
+    if len(found) > 1:
+        where = ", ".join(str(at + 1) for at in found)
+        raise PatchError(
+            f"SEARCH block {number} matches {len(found)} times, at lines {where} of the file. Add "
+            "neighbouring lines until it matches once."
+        )
+    return found[0]
+
+
+def _nowhere(search: list[str], lines: list[str], number: int) -> str:
+    """Say that a search matches nothing, and show the lines that come nearest."""
+    said = (
+        f"SEARCH block {number} matches nothing in the file. It must repeat whole lines exactly, "
+        "with their indentation."
+    )
+    nearest = _nearest(search, lines)
+    if nearest is None:
+        return f"{said} No run of lines comes near it."
+    theirs = lines[nearest : nearest + len(search)]
+    differs = [line != wanted for line, wanted in zip(theirs, search, strict=False)]
+    shown = "\n".join(
+        f"{'!' if differs[at] else ' '} {nearest + at + 1:4d} | {line}"
+        for at, line in enumerate(theirs)
+        if any(differs[max(0, at - 2) : at + 3])
+    )
+    return f"{said} The nearest lines of the file ('!' marks those that differ):\n{shown}"
+
+
+def _nearest(search: list[str], lines: list[str]) -> int | None:
+    """Where the run of lines begins that resembles a search most; None if none does."""
+    windows = ["\n".join(lines[at : at + len(search)]) for at in range(len(lines))]
+    near = difflib.get_close_matches("\n".join(search), windows, n=1, cutoff=0.5)
+    return windows.index(near[0]) if near else None
+
+
+def _compile(source: str) -> None:
+    try:
+        # Not to inherit: this module's own __future__ is none of train.py's business.
+        compile(source, "train.py", "exec", dont_inherit=True)
+        normalized_sha(source)  # so that no patch gets by that could not be told from another
+    except SyntaxError as error:
+        where = f", line {error.lineno}: {(error.text or '').strip()[:200]}" if error.lineno else ""
+        raise PatchError(
+            f"With the patch, train.py does not compile: {error.msg}{where}"
+        ) from error
+    except _NO_PROGRAM as error:
+        said = str(error) or type(error).__name__
+        raise PatchError(f"With the patch, train.py does not compile: {said}") from error
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement is a docstring, another bare constant, or ``pass``."""
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )

@@ -1,0 +1,301 @@
+"""What train.py sees of the world: its setting, the training text, the clock, the way to a score.
+
+All of this runs inside the trial's own process and is a convenience there: nothing in it is
+trusted. The clock that counts, the score and the validation text belong to the supervisor.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import mmap
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import torch
+
+from trainer.channel import CHANNEL_VARIABLE, Channel, Message
+from trainer.loader import batches
+
+REPORT_SECONDS = 0.5
+
+Model = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class TrialSetting:
+    """The fixed terms of this trial.
+
+    ``seconds`` is the training budget: processor seconds per thread on a CPU, wall seconds on
+    CUDA. ``device`` is ``cpu`` or ``cuda``. ``seed`` is for `torch.manual_seed`; the order of the
+    training text follows it already.
+    """
+
+    seed: int
+    device: str
+    threads: int
+    sequence_length: int
+    vocabulary: int
+    bos: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the supervisor says of a trial once its model is scored. Seconds are wall seconds."""
+
+    val_bpb: float
+    training_seconds: float
+    startup_seconds: float
+    total_seconds: float
+    peak_memory_mb: float
+    num_steps: int
+    total_tokens: int
+    num_params: int
+
+    def block(self, *, depth: int, mfu_percent: float = 0.0) -> str:
+        """The closing ``---`` block of ``key: value`` lines, as autoresearch prints it."""
+        lines: Mapping[str, str] = {
+            "val_bpb": f"{self.val_bpb:.6f}",
+            "training_seconds": f"{self.training_seconds:.1f}",
+            "total_seconds": f"{self.total_seconds:.1f}",
+            "peak_vram_mb": f"{self.peak_memory_mb:.1f}",
+            "mfu_percent": f"{mfu_percent:.2f}",
+            "total_tokens_M": f"{self.total_tokens / 1e6:.1f}",
+            "num_steps": f"{self.num_steps}",
+            "num_params_M": f"{self.num_params / 1e6:.1f}",
+            "depth": f"{depth}",
+        }
+        return "\n".join(["---", *(f"{key + ':':<18}{text}" for key, text in lines.items())])
+
+
+def setting() -> TrialSetting:
+    """The terms of this trial; asking again gives the same."""
+    return _trial().setting
+
+
+def start(rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Start the clock and open the training text, which is not reachable before.
+
+    Yields, for ever, inputs and targets of shape (rows, sequence_length), int64, on the device.
+
+    Raises:
+        ValueError: fewer than one row was asked for.
+        RuntimeError: the clock was started before.
+    """
+    if rows < 1:
+        raise ValueError(f"a batch needs at least one row, not {rows}")
+    return _trial().start(rows)
+
+
+def progress() -> float:
+    """The share of the budget that is spent, from 0 to 1 (0 before `start`).
+
+    On a CPU this is the processor time of this process since the start, divided by its threads; on
+    CUDA it is wall time, and `torch.cuda.synchronize` is the caller's business. Start-up beyond
+    the allowance is counted in; what child processes use is not, but the supervisor counts it.
+    """
+    return _trial().progress()
+
+
+def report(step: int, loss: float, *, tokens: int = 0, parameters: int = 0) -> None:
+    """Say how far training is: cheap, may be called every step.
+
+    ``loss`` is the training loss in nats per token, ``tokens`` all tokens seen so far.
+
+    Raises:
+        FloatingPointError: the loss is not finite; left alone, it ends the trial as crashed.
+    """
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss} at step {step}")
+    _trial().report(step, loss, tokens, parameters)
+
+
+def evaluate(model: Model) -> Summary:
+    """Stop the clock and hand the model over to be scored: the only way to a val_bpb.
+
+    ``model`` maps token ids (B, T), int64, on the device, to logits (B, T, vocabulary) of any
+    float type. It is called without gradients.
+    """
+    return _trial().evaluate(model)
+
+
+class _Trial:
+    """The trial's end of the channel, and what it has to remember between two calls."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        terms = _next(channel)
+        self.setting = TrialSetting(**terms["setting"])
+        self._started_at: float | None = None
+        self._charged_seconds = 0.0
+        self._reported_at = -math.inf
+        self._unsent: dict[str, object] = {}
+
+    def start(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        if self._started_at is not None:
+            raise RuntimeError("the clock was started before: call prepare.start once")
+        self._channel.send("start")
+        begin = _next(self._channel)
+        self._charged_seconds = begin["charged_seconds"]
+        self._started_at = self._clock()
+        tokens, offsets = begin["descriptors"]
+        return batches(
+            _mapped(tokens, "<u2"),
+            _mapped(offsets, "<i8"),
+            rows=rows,
+            sequence_length=self.setting.sequence_length,
+            bos=self.setting.bos,
+            seed=self.setting.seed,
+            device=self.setting.device,
+        )
+
+    def progress(self) -> float:
+        if self._started_at is None:
+            return 0.0
+        spent = self._charged_seconds + self._clock() - self._started_at
+        return min(1.0, spent / self.setting.seconds)
+
+    def report(self, step: int, loss: float, tokens: int, parameters: int) -> None:
+        share = self.progress()
+        self._unsent = {"step": step, "tokens": tokens, "parameters": parameters}
+        self._unsent["point"] = (share, loss)
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self._send_report()
+
+    def evaluate(self, model: Model) -> Summary:
+        peak_memory_mb = None
+        if self.setting.device == "cuda":
+            torch.cuda.synchronize()
+            peak_memory_mb = torch.cuda.max_memory_allocated() / 2**20
+        self._send_report()
+        self._channel.send("evaluate", {"peak_memory_mb": peak_memory_mb})
+        shared = _next(self._channel)
+        (descriptor,) = shared["descriptors"]
+        slots = torch.frombuffer(_writable(descriptor), dtype=torch.float32).view(shared["shape"])
+        while True:
+            message = _next(self._channel)
+            if message["kind"] == "summary":
+                atexit.register(_leave)
+                return Summary(**message["summary"])
+            shape = self._answer(model, message["tokens"], slots[message["slot"]])
+            self._channel.send("answer", {"slot": message["slot"], "shape": shape})
+
+    def _answer(self, model: Model, rows: list[list[int]], slot: torch.Tensor) -> list[int]:
+        """Write the logits of one batch into its slot, and give their shape."""
+        tokens = torch.tensor(rows, device=self.setting.device)
+        with torch.inference_mode():
+            logits = model(tokens)
+            if logits.shape == slot[: len(rows)].shape:
+                slot[: len(rows)].copy_(logits)
+        return list(logits.shape)
+
+    def _clock(self) -> float:
+        if self.setting.device == "cuda":
+            return time.monotonic()
+        return time.process_time() / self.setting.threads
+
+    def _send_report(self) -> None:
+        if self._unsent:
+            self._channel.send("report", self._unsent)
+            self._unsent = {}
+            self._reported_at = time.monotonic()
+
+
+def _leave() -> None:
+    """End the process now that the score is in: to take torch apart would cost 0.4 s of device."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(hasattr(sys, "last_value"))  # 1 after an exception that nobody caught
+
+
+@cache
+def _trial() -> _Trial:
+    number = os.environ.pop(CHANNEL_VARIABLE, None)
+    if number is None:
+        _run_supervised()
+    os.set_inheritable(int(number), False)
+    return _Trial(Channel(socket.socket(fileno=int(number)), descriptors=True))
+
+
+def _next(channel: Channel) -> Message:
+    """What the supervisor says next; a trial has nothing to do but wait for it."""
+    while (message := channel.receive(3600.0)) is None:
+        pass
+    return message
+
+
+def _mapped(descriptor: int, dtype: str) -> np.ndarray:
+    with os.fdopen(descriptor, "rb") as file:
+        return np.memmap(file, dtype=dtype, mode="r")
+
+
+def _writable(descriptor: int) -> mmap.mmap:
+    with os.fdopen(descriptor, "r+b") as file:
+        return mmap.mmap(file.fileno(), 0)
+
+
+def _run_supervised() -> NoReturn:
+    """Run this very script as a trial, copy its log to the terminal, and end as the trial did.
+
+    ``SEED`` and ``SECONDS`` in the environment replace seed 1337 and the profile's budget.
+    """
+    # A trial never gets here: what only a run by hand needs is imported only then.
+    from trainer.dataset import build_dataset
+    from trainer.devices import find_devices
+    from trainer.setting import PROFILES, default_cache
+    from trainer.trial import TrialAbandoned, run_trial
+
+    source = Path(sys.modules["__main__"].__file__ or "").read_text()
+    device = find_devices("auto")[0]
+    terms = PROFILES["cpu" if device.startswith("cpu") else "gpu"]
+    seconds = float(os.environ.get("SECONDS", terms.seconds))
+    terms = terms.model_copy(update={"seconds": seconds})
+    dataset = build_dataset(terms, default_cache(), lambda line: print(line, flush=True))
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            run_trial,
+            source,
+            seed=int(os.environ.get("SEED", "1337")),
+            setting=terms,
+            dataset=dataset,
+            device=device,
+            folder=Path(folder),
+            stop=stop,
+        )
+        try:
+            _follow(Path(folder, "log.txt"), running.done)
+        except KeyboardInterrupt:
+            stop.set()
+        try:
+            trial = running.result()
+        except TrialAbandoned:
+            sys.exit(130)
+    sys.exit(None if trial.outcome == "completed" else f"{trial.outcome}: {trial.reason}")
+
+
+def _follow(log: Path, done: Callable[[], bool]) -> None:
+    """Copy a growing log to the terminal until there will be no more of it."""
+    place, ended = 0, False
+    while not ended:
+        ended = done()
+        if log.exists():
+            with log.open("rb") as file:
+                file.seek(place)
+                part = file.read()
+            place += len(part)
+            sys.stdout.buffer.write(part)
+            sys.stdout.flush()
+        time.sleep(0 if ended else 0.1)

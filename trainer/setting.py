@@ -1,0 +1,59 @@
+"""What every trial of a lab shares: corpus, vocabulary, context, evaluation, budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ProfileName = Literal["cpu", "gpu"]
+
+
+class Setting(BaseModel):
+    """The fixed terms of a trial. Depth, width and batch are train.py's own business.
+
+    ``corpus`` is ``kjv``, ``climbmix``, or ``files:PATTERN`` (a folder or glob of .txt or
+    .parquet). ``sequence_length`` and ``evaluation_tokens`` count tokens; ``seconds`` is the
+    training budget: processor seconds per thread on a CPU, wall seconds on a GPU.
+    ``startup_seconds`` is the allowance before the first step beyond which the clock runs.
+    ``threads`` is how many processor threads one trial may use.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: ProfileName
+    corpus: str = "kjv"
+    vocabulary: int = Field(ge=258, le=65536)
+    sequence_length: int = Field(ge=16)
+    evaluation_tokens: int = Field(ge=1024)
+    seconds: float = Field(gt=0)
+    startup_seconds: float = Field(gt=0)
+    threads: int = Field(default=1, ge=1)
+
+
+PROFILES: dict[ProfileName, Setting] = {
+    "cpu": Setting(
+        profile="cpu",
+        vocabulary=2048,
+        sequence_length=256,
+        evaluation_tokens=65_536,
+        seconds=20.0,
+        startup_seconds=10.0,
+    ),
+    "gpu": Setting(
+        profile="gpu",
+        corpus="climbmix",
+        vocabulary=8192,
+        sequence_length=2048,
+        evaluation_tokens=2_621_440,
+        seconds=300.0,
+        startup_seconds=120.0,
+        threads=4,
+    ),
+}
+
+
+def default_cache() -> Path:
+    """Where prepared corpora are kept, shared by all labs of this user."""
+    return Path.home() / ".cache" / "autoresearch-org"

@@ -1,0 +1,209 @@
+"""One fixed-budget training run of one source with one seed, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from trainer import sandbox
+from trainer.dataset import Dataset
+from trainer.devices import Lease
+from trainer.setting import Setting
+
+Outcome = Literal["completed", "crashed", "timed_out", "rejected"]
+
+GLANCE_SECONDS = 0.02  # between two looks at whether a supervisor is done
+TERM_SECONDS = 10.0  # a supervisor that has not ended by then is killed
+
+
+class TrialAbandoned(Exception):
+    """The trial was stopped from outside before its end; run again, it starts afresh."""
+
+
+class TrialLost(Exception):
+    """The supervisor died and left no trial: our fault, or the machine's, never train.py's."""
+
+
+class Trial(BaseModel):
+    """What is known of a trial once it has ended; everything here was taken outside of it.
+
+    ``val_bpb`` (bits per byte) is None unless the outcome is ``completed``. The seconds are wall
+    seconds, except ``budget_seconds``: what the clock of the budget counted (processor seconds
+    per thread on a CPU). ``steps``, ``tokens``, ``parameters`` and ``loss_curve`` (share of budget
+    spent, training loss in nats per token) are the trial's own word, for telemetry only.
+    ``pins`` are the SHA-256 of everything fixed: trials under different pins are never compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source_sha: str
+    seed: int
+    device: str
+    outcome: Outcome
+    reason: str = ""
+    val_bpb: float | None = None
+    budget_seconds: float = 0.0
+    startup_seconds: float = 0.0
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    total_seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    parameters: int = 0
+    loss_curve: tuple[tuple[float, float], ...] = ()
+    log_tail: str = ""
+    pins: dict[str, str] = {}
+
+
+class Request(BaseModel):
+    """What a supervisor is asked to do, as it lies in request.json beside the source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source_sha: str
+    seed: int
+    device: str
+    setting: Setting
+    dataset: Dataset
+    pins: dict[str, str]
+
+    def asks_the_same(self, other: Request) -> bool:
+        """Whether both ask for the same trial; on which device does not matter."""
+        return self.model_dump(exclude={"device", "pins"}) == other.model_dump(
+            exclude={"device", "pins"}
+        )
+
+
+def run_trial(
+    source: str,
+    *,
+    seed: int,
+    setting: Setting,
+    dataset: Dataset,
+    device: str,
+    folder: Path,
+    stop: threading.Event | None = None,
+) -> Trial:
+    """Train ``source`` for the setting's budget on ``device`` and have its model scored.
+
+    A folder holds one trial, and asking again is harmless: what has finished there is read, what
+    is still running (also when whoever started it was killed) is waited for, what died is started
+    afresh. Afterwards the folder has request.json, train.py, log.txt and trial.json.
+
+    Raises:
+        TrialAbandoned: ``stop`` was set first; nothing is left running, and there is no trial.json.
+        TrialLost: the supervisor died.
+        ValueError: the folder holds another trial.
+    """
+    stop = stop or threading.Event()
+    folder.mkdir(parents=True, exist_ok=True)
+    request = Request(
+        source_sha=_sha(source.encode()),
+        seed=seed,
+        device=str(device),
+        setting=setting,
+        dataset=dataset,
+        pins=pins(setting, dataset),
+    )
+    with (folder / "supervisor.lock").open("a+") as lock:
+        _wait_for_supervisor(lock, stop)  # one may be at work here for a run that was killed
+        _refuse_another(folder, request)
+        if trial := _finished(folder):
+            return trial
+        if stop.is_set():
+            raise TrialAbandoned(str(folder))
+        supervisor = _start_supervisor(folder, request, source, lock, device)
+    with (folder / "supervisor.lock").open("a+") as lock:
+        _wait_for_supervisor(lock, stop)
+    supervisor.wait()
+    if trial := _finished(folder):
+        return trial
+    if stop.is_set():
+        raise TrialAbandoned(str(folder))
+    said = (folder / "supervisor.txt").read_text(errors="replace").strip().splitlines()
+    raise TrialLost(f"the supervisor of {folder} died: {said[-1] if said else 'silently'}")
+
+
+def pins(setting: Setting, dataset: Dataset) -> dict[str, str]:
+    """The SHA-256 of all that two trials must have in common to be compared."""
+    code = {
+        name: _sha(Path(__file__).with_name(name).read_bytes())
+        for name in ("prepare.py", "loader.py", "packing.py", "scorer.py")
+    }
+    return dataset.pins | code | {"setting": _sha(setting.model_dump_json().encode())}
+
+
+def _start_supervisor(
+    folder: Path, request: Request, source: str, lock: IO[str], device: str
+) -> subprocess.Popen[bytes]:
+    """Start the supervisor; it inherits the locks on the folder and on the device.
+
+    They are held for as long as it lives, whatever becomes of us.
+    """
+    (folder / "train.py").write_bytes(source.encode())
+    (folder / "request.json").write_text(request.model_dump_json(indent=1))
+    lock.truncate(0)  # the number of an earlier supervisor would mislead `_end_supervisor`
+    held = [lock.fileno(), *([device.lock] if isinstance(device, Lease) else [])]
+    with (folder / "supervisor.txt").open("wb") as said:
+        return subprocess.Popen(
+            # -P: nothing is imported from a folder that a trial might write to.
+            [sys.executable, "-P", "-m", "trainer.supervisor", str(folder.resolve())],
+            env=sandbox.clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            pass_fds=held,
+            start_new_session=True,
+        )
+
+
+def _wait_for_supervisor(lock: IO[str], stop: threading.Event) -> None:
+    """Wait until no supervisor holds the lock; when ``stop`` is set, end the one that does."""
+    stopped_at: float | None = None
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            pass
+        if not stop.wait(GLANCE_SECONDS):
+            continue
+        stopped_at = stopped_at or time.monotonic()
+        patient = time.monotonic() - stopped_at < TERM_SECONDS
+        _end_supervisor(lock, signal.SIGTERM if patient else signal.SIGKILL)
+        time.sleep(GLANCE_SECONDS)
+
+
+def _end_supervisor(lock: IO[str], how: signal.Signals) -> None:
+    """Signal the process that wrote its number into the lock, if it has come to that yet."""
+    lock.seek(0)
+    if number := lock.read().strip():
+        with contextlib.suppress(ProcessLookupError):  # gone since; the lock will say so
+            os.kill(int(number), how)
+
+
+def _refuse_another(folder: Path, request: Request) -> None:
+    path = folder / "request.json"
+    if path.exists() and not Request.model_validate_json(path.read_text()).asks_the_same(request):
+        raise ValueError(f"{folder} holds another trial; give every trial a folder of its own")
+
+
+def _finished(folder: Path) -> Trial | None:
+    path = folder / "trial.json"
+    return Trial.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,344 @@
+"""What passes between a supervisor and the trial it watches, from the first message to the score.
+
+Knows the clock and the dataset; starts and ends no process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
+
+from trainer import sandbox
+from trainer.channel import Channel, ChannelClosed, ChannelError, Message
+from trainer.dataset import evaluation_rows
+from trainer.scorer import Rejected, RemoteModel, rows_per_batch, score
+from trainer.setting import Setting
+from trainer.trial import Outcome, Request, Trial
+
+GRACE_SECONDS = 1.0  # a last step may overrun the budget by this much, and by a share of it
+GRACE_SHARE = 0.01
+PATIENCE = 10  # wall seconds per second of budget before a trial counts as stuck
+ANSWER_SECONDS = 120.0  # for all of the evaluation; it takes 2 to 20 s
+FAREWELL_SECONDS = 10.0  # to print a summary and exit, once the score is known
+LOOK_SECONDS = (0.02, 0.5)  # the shortest and the longest time between two looks at a trial
+HANG_UP_SECONDS = 1.0  # between the end of a channel and that of its process
+CURVE_POINTS = 200
+TAIL_BYTES = 6000
+REASON_CHARACTERS = 300
+
+_OUT_OF_MEMORY = re.compile("MemoryError|out of memory|can't allocate memory|bad_alloc", re.I)
+_CONTROL = re.compile("\x1b\\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Ending(Exception):
+    """How a trial ended; without a reason where its exit code and its log say more."""
+
+    def __init__(self, outcome: Outcome, reason: str = "") -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: str
+    step: NonNegativeInt = Field(le=2**53)
+    tokens: NonNegativeInt = Field(le=2**63 - 1)
+    parameters: NonNegativeInt = Field(le=2**63 - 1)
+    point: list[FiniteFloat] = Field(min_length=2, max_length=2)
+
+
+class _Evaluate(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: str
+    peak_memory_mb: FiniteFloat | None = Field(ge=0)
+
+
+_Heard = TypeVar("_Heard", bound=BaseModel)
+
+
+class Clock:
+    """The budget of a trial, taken from outside: processor time on a CPU, wall time on a GPU."""
+
+    def __init__(self, setting: Setting, on_cpu: bool, began_at: float) -> None:
+        self.setting = setting
+        self._on_cpu = on_cpu
+        self.began_at = began_at
+        self.started_at: float | None = None
+        self.stopped_at: float | None = None
+        self._startup = 0.0
+        self._spent = 0.0
+
+    def start(self) -> float:
+        """The trial is about to see training text; gives the seconds charged for its start-up."""
+        self.started_at = time.monotonic()
+        self._startup = self._reading()
+        return self._charged(self._startup)
+
+    def stop(self) -> None:
+        """The trial has handed over its model, or has ended; only the first stop counts."""
+        if self.stopped_at is None:
+            self._spent = self.spent()
+            self.stopped_at = time.monotonic()
+
+    def spent(self) -> float:
+        """Seconds of the budget that are gone."""
+        if self.stopped_at is not None:
+            return self._spent
+        reading = self._reading()
+        if self.started_at is None:
+            return self._charged(reading)
+        return self._charged(self._startup) + reading - self._startup
+
+    def _charged(self, startup: float) -> float:
+        return max(0.0, startup - self.setting.startup_seconds)
+
+    def _reading(self) -> float:
+        if self._on_cpu:
+            return sandbox.processor_seconds() / self.setting.threads
+        return time.monotonic() - self.began_at
+
+
+class Watch:
+    """One trial, watched until it ends; then a `Trial` can be made of it."""
+
+    def __init__(
+        self,
+        request: Request,
+        process: subprocess.Popen[bytes],
+        channel: Channel,
+        began_at: float,
+    ) -> None:
+        self._request = request
+        self._setting = request.setting
+        self._process = process
+        self._channel = channel
+        self._clock = Clock(request.setting, request.device.startswith("cpu"), began_at)
+        self._limit = request.setting.seconds * (1 + GRACE_SHARE) + GRACE_SECONDS
+        self._look_at = began_at
+        self._ending = Ending("crashed")
+        self._val_bpb: float | None = None
+        self._scored_at: float | None = None
+        self._peak_memory_mb = 0.0
+        self._reported = _Report(kind="report", step=0, tokens=0, parameters=0, point=[0.0, 0.0])
+        self._curve: list[tuple[float, float]] = []
+        self._rows = evaluation_rows(
+            request.dataset,
+            "validation",
+            request.setting.sequence_length,
+            request.setting.evaluation_tokens,
+        )
+        self._token_bytes: NDArray[np.int64] = np.load(request.dataset.token_bytes)
+
+    def until_the_end(self) -> None:
+        """Answer the trial until it is scored, fails, or has used up its time."""
+        try:
+            self._train()
+            self._score()
+            self._ending = Ending("completed")
+            self._say_goodbye()
+        except Ending as ending:
+            self._ending = ending
+        except Rejected as rejected:
+            self._ending = Ending("rejected", str(rejected))
+        except ChannelClosed:
+            self._ending = self._exit()
+        except ChannelError as error:
+            self._ending = Ending("rejected", f"on its channel: {error}")
+        finally:
+            self._clock.stop()
+
+    def trial(self, log: Path) -> Trial:
+        """What became of it, once all its processes are gone and its log is complete."""
+        now, clock = time.monotonic(), self._clock
+        tail = read_tail(log)
+        if self._on_cpu:
+            self._peak_memory_mb = max(self._peak_memory_mb, sandbox.peak_memory_of_the_dead_mb())
+        startup_end = clock.started_at or clock.stopped_at or now
+        return Trial(
+            source_sha=self._request.source_sha,
+            seed=self._request.seed,
+            device=self._request.device,
+            outcome=self._ending.outcome,
+            reason=self._ending.reason or self._explain(tail),
+            val_bpb=self._val_bpb if self._ending.outcome == "completed" else None,
+            budget_seconds=clock.spent(),
+            startup_seconds=startup_end - clock.began_at,
+            training_seconds=(clock.stopped_at or now) - startup_end,
+            evaluation_seconds=(self._scored_at or now) - (clock.stopped_at or now),
+            total_seconds=now - clock.began_at,
+            peak_memory_mb=self._peak_memory_mb,
+            steps=self._reported.step,
+            tokens=self._reported.tokens,
+            parameters=self._reported.parameters,
+            loss_curve=tuple(self._curve),
+            log_tail=tail,
+            pins=self._request.pins
+            | {"evaluation": hashlib.sha256(self._rows.tobytes()).hexdigest()},
+        )
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self._request.device.startswith("cpu")
+
+    def _train(self) -> None:
+        """Until the model is handed over."""
+        while True:
+            message = self._channel.receive(max(0.0, self._look_at - time.monotonic()))
+            if time.monotonic() >= self._look_at:
+                self._look()
+            if message is None:
+                if self._process.poll() is not None:
+                    raise self._exit()
+            elif message["kind"] == "start":
+                self._open_training_text()
+            elif message["kind"] == "report":
+                self._note(_parsed(_Report, message))
+            elif message["kind"] == "evaluate":
+                self._take_over(_parsed(_Evaluate, message))
+                return
+            else:
+                raise Ending("rejected", f"on its channel: {message['kind']!r} means nothing here")
+
+    def _look(self) -> None:
+        """See what the trial uses; end it when that is too much; say when to look again."""
+        spent = self._clock.spent()
+        if spent > self._limit:
+            raise Ending(
+                "timed_out", f"{spent:.1f} s spent; the budget is {self._setting.seconds:g} s"
+            )
+        wall = time.monotonic() - self._clock.began_at
+        if wall > PATIENCE * (self._setting.startup_seconds + self._setting.seconds):
+            raise Ending(
+                "timed_out", f"stuck: only {spent:.1f} s of its budget spent in {wall:.0f} s"
+            )
+        if self._on_cpu:
+            self._peak_memory_mb = max(self._peak_memory_mb, sandbox.memory_mb())
+        soonest_end = (self._limit - spent) / (os.cpu_count() or 1)
+        self._look_at = time.monotonic() + min(LOOK_SECONDS[1], max(LOOK_SECONDS[0], soonest_end))
+
+    def _open_training_text(self) -> None:
+        if self._clock.started_at is not None:
+            raise Ending("rejected", "it started its clock twice")
+        dataset = self._request.dataset
+        with dataset.train_tokens.open("rb") as tokens, dataset.train_offsets.open("rb") as offsets:
+            self._channel.send(
+                "begin",
+                {"charged_seconds": self._clock.start()},
+                [tokens.fileno(), offsets.fileno()],
+            )
+
+    def _note(self, report: _Report) -> None:
+        self._reported = report
+        self._curve.append((report.point[0], report.point[1]))
+        if len(self._curve) > CURVE_POINTS:
+            self._curve = self._curve[::2]
+
+    def _take_over(self, evaluate: _Evaluate) -> None:
+        self._look()
+        self._clock.stop()
+        if evaluate.peak_memory_mb is not None and not self._on_cpu:
+            self._peak_memory_mb = evaluate.peak_memory_mb
+
+    def _score(self) -> None:
+        length, vocabulary = self._setting.sequence_length, self._setting.vocabulary
+        batch_rows = rows_per_batch(length, vocabulary)
+        model = RemoteModel(
+            self._channel,
+            batch_rows=batch_rows,
+            sequence_length=length,
+            vocabulary=vocabulary,
+            answer_seconds=ANSWER_SECONDS,
+        )
+        try:
+            self._val_bpb = score(model, self._rows, self._token_bytes, batch_rows)
+        finally:
+            model.close()
+            self._scored_at = time.monotonic()
+
+    def _say_goodbye(self) -> None:
+        """Tell the trial its score, and give it time to print it; it cannot lose it any more."""
+        clock, now = self._clock, time.monotonic()
+        started_at = clock.started_at or clock.stopped_at or now
+        summary = {
+            "val_bpb": self._val_bpb,
+            "training_seconds": (clock.stopped_at or now) - started_at,
+            "startup_seconds": started_at - clock.began_at,
+            "total_seconds": now - clock.began_at,
+            "peak_memory_mb": self._peak_memory_mb,
+            "num_steps": self._reported.step,
+            "total_tokens": self._reported.tokens,
+            "num_params": self._reported.parameters,
+        }
+        with contextlib.suppress(ChannelError):
+            self._channel.send("summary", {"summary": summary})
+            while self._channel.receive(now + FAREWELL_SECONDS - time.monotonic()):
+                pass
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+
+    def _exit(self) -> Ending:
+        """The trial hung up, or its first process ended: with what, its exit code will say."""
+        try:
+            self._process.wait(HANG_UP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return Ending("rejected", "it closed its channel and went on")
+        return Ending("crashed")
+
+    def _explain(self, tail: str) -> str:
+        """Why it crashed (or failed after its score), in one line, from exit code and log."""
+        code = self._process.returncode
+        if self._ending.outcome == "completed":
+            return f"after its score: {_last_words(tail)}" if code else ""
+        if not code:
+            missing = "answering for its model" if self._scored_at else "handing over a model"
+            return f"train.py ended without {missing}"
+        if code == -signal.SIGKILL:
+            return f"killed, most likely out of memory, at {self._peak_memory_mb:.0f} MB"
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        words = _last_words(tail) or f"exit code {code}"
+        if _OUT_OF_MEMORY.search(words):
+            return f"out of memory at {self._peak_memory_mb:.0f} MB: {words}"
+        return words
+
+
+def read_tail(log: Path) -> str:
+    """The end of a log as text without control characters: data to be quoted, nothing more."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _last_words(tail: str) -> str:
+    """The line that names the exception, or simply the last line."""
+    _, found, traceback = tail.rpartition("Traceback (most recent call last):\n")
+    if found:
+        for line in traceback.splitlines():
+            if line and not line[0].isspace():
+                return line[:REASON_CHARACTERS]
+    lines = tail.strip().splitlines()
+    return lines[-1].strip()[:REASON_CHARACTERS] if lines else ""
+
+
+def _parsed(kind: type[_Heard], message: Message) -> _Heard:
+    try:
+        return kind.model_validate(message)
+    except ValidationError as error:
+        what = error.errors()[0]
+        place = ".".join(str(part) for part in what["loc"])
+        raise Ending("rejected", f"on its channel: {place}: {what['msg']}") from error
