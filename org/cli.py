@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,188 @@ Examples:
 )
 def main() -> None:
     """A research organization that improves train.py, and says how sure it is."""
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  python -m org run
+  python -m org run --config my/org.yaml --lab labs/tonight"""
+)
+@CONFIG
+@LAB
+def run(config_path: Path, lab: Path | None) -> None:
+    """Run the organization until its budget is spent, or go on where it was stopped.
+
+    Ctrl-C finishes the trials at hand and stops; a second Ctrl-C abandons them. In both cases the
+    same command goes on later, and nothing is lost.
+    """
+    from org.running import run_here
+
+    sys.exit(run_here(config_path, lab))
+
+
+@main.command()
+@CONFIG
+@LAB
+def check(config_path: Path, lab: Path | None) -> None:
+    """Say whether everything is there to run: config, corpus, device, endpoint, disk."""
+    from org.checkup import checkup
+
+    findings = []
+    for finding in checkup(config_path, lab):
+        findings.append(finding)
+        mark = click.style("ok " if finding.ok else "no ", fg="green" if finding.ok else "red")
+        click.echo(f"{mark} {finding.name:<10} {finding.text}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 2)
+
+
+@main.group(
+    invoke_without_command=True,
+    epilog="""\b
+Examples:
+  python -m org notebook
+  python -m org notebook show 3
+  python -m org notebook search "learning rate"
+  python -m org notebook export --format tsv > results.tsv""",
+)
+@CONFIG
+@LAB
+@click.pass_context
+def notebook(context: click.Context, config_path: Path, lab: Path | None) -> None:
+    """Read the lab notebook: list (the default), show N, search WORDS, export."""
+    from org.reading import reading
+
+    context.obj = context.with_resource(reading(config_path, lab))
+    if context.invoked_subcommand is None:
+        context.invoke(list_experiments)
+
+
+@notebook.command("list")
+@click.pass_obj
+def list_experiments(book: Any) -> None:
+    """All experiments, the baseline first."""
+    from org.reports import experiments_report
+
+    _print(experiments_report(book))
+
+
+@notebook.command()
+@click.argument("number", type=int)
+@click.pass_obj
+def show(book: Any, number: int) -> None:
+    """Everything about experiment NUMBER."""
+    from org.reports import one_experiment
+
+    _print(one_experiment(book, number))
+
+
+@notebook.command()
+@click.argument("words", nargs=-1, required=True)
+@click.pass_obj
+def search(book: Any, words: tuple[str, ...]) -> None:
+    """Experiments and messages in which all WORDS occur."""
+    from org.reports import found
+
+    _print(found(book, " ".join(words)))
+
+
+@notebook.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tsv", "csv", "json", "md"]),
+    default="tsv",
+    show_default=True,
+    help="tsv has the five columns of autoresearch's results.tsv.",
+)
+@click.pass_obj
+def export(book: Any, form: Any) -> None:
+    """The notebook as a table on standard output."""
+    from org.export import export as table
+
+    click.echo(table(book, form), nl=False)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  python -m org replay             everything, as it went
+  python -m org replay 3           experiment 3
+  python -m org replay --follow    go on as the discussion goes on"""
+)
+@NUMBER
+@click.option("--follow", "-f", is_flag=True, help="Go on while the run goes on.")
+@CONFIG
+@LAB
+def replay(number: int | None, follow: bool, config_path: Path, lab: Path | None) -> None:
+    """The discussion of experiment NUMBER, or of all, as it went: who said what, when, at what cost."""
+    from org.reading import reading
+    from org.replay import replay as told
+
+    with reading(config_path, lab) as book, suppress(KeyboardInterrupt):
+        for part in told(book, number, follow=follow):
+            _print(part)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  python -m org diff      the incumbent against the baseline
+  python -m org diff 3    what experiment 3 changed"""
+)
+@NUMBER
+@CONFIG
+@LAB
+def diff(number: int | None, config_path: Path, lab: Path | None) -> None:
+    """What changed in train.py: incumbent against baseline, or by experiment NUMBER."""
+    from org.reading import reading
+    from org.reports import changes
+
+    with reading(config_path, lab) as book:
+        click.echo(changes(book, number), nl=False)
+
+
+@main.command()
+@CONFIG
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "mermaid"]),
+    default="text",
+    show_default=True,
+    help="For a terminal, or for a page.",
+)
+def graph(config_path: Path, form: str) -> None:
+    """Draw the organization chart of org.yaml."""
+    from org import drawing
+    from org.config import load_config
+
+    config = load_config(config_path, to_run=False)
+    click.echo(drawing.mermaid(config) if form == "mermaid" else drawing.text(config))
+
+
+@main.command()
+def schema() -> None:
+    """The JSON schema of org.yaml, for editors."""
+    from org.config import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Write a new organization into DIR, to be edited."""
+    from org.init import write_organization
+
+    for path in write_organization(folder):
+        click.echo(f"wrote {path}")
+    click.echo(f"Edit them, then: python -m org run --config {folder / 'org.yaml'}")
+
+
+def _print(what: Any) -> None:
+    # rich is imported by the commands that print with it, so that --help stays quick.
+    from rich.console import Console
+
+    Console().print(what)

@@ -24,7 +24,7 @@ from trainer.evidence import noise
 from trainer.setting import Setting
 from trainer.trial import Trial, TrialAbandoned, TrialLost, run_trial
 
-DIGEST_TOKENS = 4000
+DIGEST_TOKENS = 8000
 
 
 class LabError(Exception):

@@ -49,7 +49,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 notebook=notebook,
                 lineage=Lineage(folder / "lineage", folder.name),
                 devices=Devices(names, folder / "devices"),
-                models=models(config),
+                models=models(config, names[0]),
                 prompts={
                     role.name: role.prompt.read_text("utf-8") for role in config.roles.everyone
                 },
@@ -82,16 +82,18 @@ def device_names(config: Config) -> list[str]:
     return found if wanted == "auto" else found[:wanted]
 
 
-def models(config: Config) -> dict[str, Model]:
+def models(config: Config, device: str) -> dict[str, Model]:
     """The model behind each role, by the role's name; one script is shared by all who name it."""
     scripts: dict[str, ScriptedModel] = {}
-    return {role.name: _model(config, role, scripts) for role in config.roles.everyone}
+    return {role.name: _model(config, role, device, scripts) for role in config.roles.everyone}
 
 
-def _model(config: Config, role: RoleConfig, scripts: dict[str, ScriptedModel]) -> Model:
+def _model(
+    config: Config, role: RoleConfig, device: str, scripts: dict[str, ScriptedModel]
+) -> Model:
     choice: ModelChoice = config.model_of(role)
     if choice.kind == "playbook":
-        return Playbook()
+        return Playbook(device.partition(":")[0])
     if choice.kind == "scripted":
         return scripts.setdefault(choice.target, ScriptedModel.read(Path(choice.target)))
     # LangChain takes a second to import: only a run with a language model waits for it.

@@ -48,7 +48,7 @@ class Hypothesis(Record):
     category: Category
     change: Paragraph
     mechanism: Paragraph
-    expected_effect: float
+    expected_effect: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Prose(Record):

@@ -1,0 +1,98 @@
+"""`python -m org run` as a person meets it: what is announced, what Ctrl-C does, what is said at the end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.text import Text
+
+from org.config import Config, load_config
+from org.desk import run
+from org.lab import Lab, Stopped
+from org.opening import open_lab
+from org.reports import experiments_report
+from org.terminal import Terminal
+
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+
+
+def run_here(config_path: Path, folder: Path | None) -> int:
+    """Run an organization on this terminal; the exit code.
+
+    Raises:
+        ConfigError, LabError, LineageError, CorpusError, DownloadError: it cannot run.
+    """
+    config = load_config(config_path)
+    folder = folder or config.lab
+    console = Console(highlight=False)
+    terminal = Terminal(console)
+    console.print(Text(who_answers(config)), soft_wrap=True)
+    with open_lab(config, folder, terminal) as lab:
+        console.print(Text(terms(lab)), soft_wrap=True)
+        with terminal, stopping_gently(lab):
+            try:
+                reasons = run(lab)
+            except Stopped:
+                reasons = []
+        if lab.notebook.incumbent() is not None:
+            console.print(experiments_report(lab.notebook))
+        if lab.stop.is_set():
+            console.print(f"Stopped. To go on: {_command(config_path, folder)}")
+            return INTERRUPTED
+        for reason in reasons:
+            console.print(Text(f"A desk closed early: {reason}", style="red"))
+        return 1 if reasons else 0
+
+
+def who_answers(config: Config) -> str:
+    """Which model stands behind each role."""
+    by_model: dict[str, list[str]] = {}
+    for role in config.roles.everyone:
+        choice = config.model_of(role)
+        name = "playbook (no language model)" if choice.kind == "playbook" else choice.name
+        by_model.setdefault(name, []).append(role.name)
+    return "; ".join(f"{', '.join(roles)}: {model}" for model, roles in by_model.items())
+
+
+def terms(lab: Lab) -> str:
+    """Where the run lives, what it may spend, and on what."""
+    done = len(lab.notebook.experiments(closed=True))
+    budget, setting = lab.config.budget, lab.setting
+    limits = [f"{budget.experiments} experiments"] if budget.experiments else []
+    limits += [f"{budget.hours:g} hours"] if budget.hours else []
+    limits += [f"{budget.dollars:g} dollars"] if budget.dollars else []
+    return (
+        f"Lab {lab.folder}{f', going on after {done} experiments' if done else ''}:"
+        f" {' or '.join(limits)}, {setting.seconds:g} s a trial on {', '.join(lab.devices.names)}"
+        f" (profile {setting.profile}), {lab.config.desks} desks"
+    )
+
+
+@contextmanager
+def stopping_gently(lab: Lab) -> Iterator[None]:
+    """The first Ctrl-C lets the trials at hand finish, the second abandons them."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if lab.stop.is_set():
+            lab.abandon.set()
+            lab.onlooker.note("abandoning the trials at hand; they will be run again")
+        else:
+            lab.stop.set()
+            lab.onlooker.note("stopping after the trials at hand; Ctrl-C again abandons them")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command(config_path: Path, folder: Path) -> str:
+    config = "" if config_path == Path("org.yaml") else f" --config {config_path}"
+    return f"python -m org run{config} --lab {folder}"
