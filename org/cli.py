@@ -137,7 +137,7 @@ def list_experiments(book: Any) -> None:
 @click.pass_obj
 def show(book: Any, number: int) -> None:
     """Everything about experiment NUMBER."""
-    from org.reports import one_experiment
+    from org.dossier import one_experiment
 
     _print(one_experiment(book, number))
 
@@ -147,7 +147,7 @@ def show(book: Any, number: int) -> None:
 @click.pass_obj
 def search(book: Any, words: tuple[str, ...]) -> None:
     """Experiments and messages in which all WORDS occur."""
-    from org.reports import found
+    from org.search import found
 
     _print(found(book, " ".join(words)))
 
@@ -201,8 +201,8 @@ Examples:
 @LAB
 def diff(number: int | None, config_path: Path, lab: Path | None) -> None:
     """What changed in train.py: incumbent against baseline, or by experiment NUMBER."""
+    from org.changes import changes
     from org.reading import reading
-    from org.reports import changes
 
     with reading(config_path, lab) as book:
         click.echo(changes(book, number), nl=False)

@@ -7,7 +7,6 @@ looks at no token to the right. It runs by itself: `python -m trainer.train`.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import math
@@ -112,11 +111,6 @@ def tune_process() -> None:
     """Settings of the process that cost nothing and save time."""
     torch.set_float32_matmul_precision("high")
     torch.set_flush_denormal(True)
-    if DEVICE == "cpu" and sys.platform == "linux":
-        # glibc hands large blocks back to the kernel at once; every step would fault them in again.
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD, bytes
-        libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, bytes; the largest that it accepts
     gc.disable()  # a collection in the middle of training stalls it
 
 

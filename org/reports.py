@@ -1,0 +1,85 @@
+"""The notebook as a person reads it on a terminal: all experiments, words in them, a diff."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from org.figures import counted
+from org.notebook import Notebook
+from org.results import Results, read_results
+from org.rows import COLUMNS, headline, rows, totals
+
+# What a colour means, wherever a decision is shown.
+COLOURS = {"keep": "green", "discard": "default", "crash": "red", "open": "cyan"}
+
+WIDE = 110  # columns of a terminal, from which on everything has a column of its own
+FOLDED = ("experiment", "what it says")  # columns whose words go on in the next line
+WORDS = (*FOLDED, "category", "decision", "where", "purpose", "outcome", "device")
+LESSER = ("category", "trials", "min", "cost")  # what gives way in a narrower one
+
+
+def experiments_report(notebook: Notebook) -> RenderableType:
+    """All experiments in a table that fits the terminal, and what they came to together."""
+    results = read_results(notebook)
+    style = "bold green" if results.improvement else "bold"
+    return Group(_Fitting(results), Text(), Text(headline(results), style), Text(totals(results)))
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A table that is made when the width of the terminal is known."""
+
+    results: Results
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield experiments_table(self.results, options.max_width)
+
+
+def experiments_table(results: Results, width: int) -> Table:
+    """One row for each experiment, the baseline first, for a terminal of so many columns.
+
+    A narrow one has the lesser columns in a line of their own under the title. What things cost
+    is said where anything cost money, or may have.
+    """
+    said = [column for column in COLUMNS if column != "cost" or any(results.cost)]
+    columns = said if width >= WIDE else [column for column in said if column not in LESSER]
+    table = listing(*columns)
+    for row in rows(results):
+        colour = COLOURS.get(row["decision"], "")
+        styles = {"decision": colour, "effect in bpb": colour if row["decision"] == "keep" else ""}
+        cells = [Text(row[column], styles.get(column, "")) for column in columns]
+        if columns is not said:
+            lesser = ", ".join(_lesser(row))
+            cells[columns.index("experiment")].append(f"\n{lesser}", "dim")
+        table.add_row(*cells)
+    return table
+
+
+def _lesser(row: dict[str, str]) -> Iterator[str]:
+    """The lesser columns of a row in words; what is not there is not mentioned."""
+    if row["category"]:
+        yield row["category"]
+    if trials_count := int(row["trials"]):
+        yield counted(trials_count, "trial")
+    yield f"{row['min']} min"
+    if row["cost"] not in ("", "$0"):
+        yield row["cost"]
+
+
+def listing(*columns: str) -> Table:
+    """An empty table without boxes: words stand to the left, figures to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        words = column in WORDS
+        table.add_column(
+            column,
+            justify="left" if words else "right",
+            no_wrap=column not in FOLDED,
+            overflow="fold",
+        )
+    return table

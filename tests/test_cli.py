@@ -1,0 +1,69 @@
+"""The commands as a person types them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from org.cli import main
+from org.config import schema_text
+
+REPOSITORY = Path(__file__).parent.parent
+
+# Libraries that take long to import; what --help does not need, it must not wait for.
+HEAVY = ("torch", "langgraph", "langchain_core", "openai", "numpy", "rich", "sqlite_utils")
+
+
+def org(*words: str):
+    return CliRunner().invoke(main, list(words))
+
+
+def test_help_lists_every_command_with_an_example():
+    told = org("--help").output
+    for command in ("run", "check", "notebook", "replay", "diff", "graph", "schema", "init"):
+        assert f"\n  {command} " in told
+    assert "python -m org replay 3" in told
+
+
+def test_help_imports_no_heavy_library():
+    question = f"import sys, org.cli; print([n for n in {HEAVY} if n in sys.modules])"
+    told = subprocess.run(
+        [sys.executable, "-c", question], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words", [["run"], ["notebook"], ["replay"], ["diff"], ["graph"]], ids=lambda words: words[0]
+)
+def test_a_missing_org_yaml_is_one_clear_line(words, tmp_path):
+    told = org(*words, "--config", str(tmp_path / "org.yaml"))
+    assert told.exit_code == 2
+    assert "no such file" in told.output
+    assert len(told.output.strip().splitlines()) == 1
+
+
+def test_a_lab_without_a_notebook_is_one_clear_line(tmp_path):
+    told = org("notebook", "--lab", str(tmp_path))
+    assert told.exit_code == 2
+    assert "no notebook" in told.output
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest():
+    told = org("noteboko")
+    assert told.exit_code == 2
+    assert "notebook" in told.output
+
+
+def test_schema_prints_the_schema_of_org_yaml():
+    assert org("schema").output == schema_text()
+
+
+def test_init_writes_an_organization_and_says_how_to_run_it(tmp_path):
+    folder = tmp_path / "mine"
+    told = org("init", str(folder))
+    assert told.exit_code == 0
+    assert (folder / "org.yaml").exists()
+    assert f"--config {folder / 'org.yaml'}" in told.output

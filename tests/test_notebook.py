@@ -1,0 +1,158 @@
+"""The notebook keeps what happened once, whoever writes it again, and moves the incumbent at once."""
+
+import sqlite3
+
+import pytest
+
+from org.notebook import Incumbent, Message, Notebook, Run
+from roles.records import Direction, Hypothesis, Verdict
+from trainer.trial import Trial
+
+DIRECTION = Direction(category="optimizer", focus="rates", assignee="optimizer", reason="untried")
+HYPOTHESIS = Hypothesis(
+    title="Raise HEAD_LR",
+    category="optimizer",
+    change="double it",
+    mechanism="the head learns too slowly",
+    expected_effect=-0.01,
+)
+
+
+def trial(source_sha: str, score: float | None, seed: int = 1) -> Trial:
+    return Trial(
+        source_sha=source_sha,
+        seed=seed,
+        device="cpu:0",
+        outcome="completed" if score is not None else "crashed",
+        val_bpb=score,
+    )
+
+
+def incumbent(number: int, sha: str, experiment: str | None) -> Incumbent:
+    return Incumbent(
+        number=number,
+        source_sha=sha,
+        experiment=experiment,
+        commit_sha="c" * 40,
+        val_bpb=2.0,
+        since=1.0,
+    )
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    book = Notebook(tmp_path / "notebook.sqlite")
+    sha = book.keep_source("baseline = 1\n")
+    book.begin_run(
+        Run(
+            id="r",
+            started=1.0,
+            org_yaml="",
+            setting_json="{}",
+            pins_json="{}",
+            models_json="{}",
+            baseline_sha=sha,
+        )
+    )
+    book.set_baseline("r", incumbent(1, sha, None))
+    yield book
+    book.close()
+
+
+def test_experiments_are_numbered_and_stop_at_the_budget(notebook):
+    numbers = [notebook.reserve_experiment("r", "desk 1", 2) for _ in range(3)]
+    assert [e.number if e else None for e in numbers] == [1, 2, None]
+
+
+def test_opening_a_notebook_again_finds_what_was_written(notebook):
+    experiment = notebook.reserve_experiment("r", "desk 1", 2)
+    notebook.set_hypothesis(experiment.id, HYPOTHESIS)
+    again = Notebook(notebook.path)
+    assert again.experiment(experiment.id).title == "Raise HEAD_LR"
+    again.close()
+
+
+def test_a_trial_and_a_message_written_twice_are_there_once(notebook):
+    sha = notebook.keep_source("candidate = 1\n")
+    experiment = notebook.reserve_experiment("r", "desk 1", None)
+    said = Message(
+        id="m",
+        run="r",
+        experiment=experiment.id,
+        time=1.0,
+        speaker="director",
+        listener="everyone",
+        kind="direct",
+        text="first",
+    )
+    for text, score in (("first", 1.9), ("second", 1.8)):
+        notebook.record_trial("t", "r", experiment.id, "candidate", trial(sha, score))
+        notebook.record_message(said.model_copy(update={"text": text}))
+    assert [t.val_bpb for t in notebook.trials_of(experiment.id, sha)] == [1.9]
+    assert [m.text for m in notebook.messages(experiment.id)] == ["first"]
+
+
+def test_a_verdict_and_the_new_incumbent_are_one_transaction(notebook):
+    sha = notebook.keep_source("candidate = 2\n")
+    first, second = (notebook.reserve_experiment("r", "desk 1", None) for _ in range(2))
+    verdict = Verdict(decision="keep", reason="better")
+    notebook.close_experiment(first.id, verdict, -0.1, incumbent(2, sha, first.id))
+    with pytest.raises(sqlite3.IntegrityError):
+        notebook.close_experiment(second.id, verdict, -0.1, incumbent(2, sha, second.id))
+    assert notebook.incumbent().experiment == first.id
+    assert notebook.experiment(second.id).decision is None
+
+
+def test_only_fresh_runs_count_for_a_source(notebook):
+    sha = notebook.keep_source("candidate = 3\n")
+    experiment = notebook.reserve_experiment("r", "desk 1", None)
+    notebook.record_trial("t1", "r", experiment.id, "candidate", trial(sha, 1.7))
+    notebook.record_trial("t2", "r", experiment.id, "confirm", trial(sha, 1.8, seed=2))
+    notebook.record_trial("t3", "r", experiment.id, "confirm", trial(sha, None, seed=3))
+    assert notebook.fresh_runs(sha) == [1.8]
+
+
+def test_unknown_dollars_are_null_and_not_counted_as_nothing(notebook):
+    experiment = notebook.reserve_experiment("r", "desk 1", None)
+    for name, dollars in (("a", 0.25), ("b", None)):
+        notebook.record_message(
+            Message(
+                id=name,
+                run="r",
+                experiment=experiment.id,
+                time=1.0,
+                speaker=name,
+                listener="everyone",
+                kind="direct",
+                text="",
+                model="m",
+                dollars=dollars,
+            )
+        )
+    assert notebook.dollars_spent("r") == 0.25
+    assert notebook.message("b").dollars is None
+
+
+def test_the_views_show_what_was_kept_and_what_led_nowhere(notebook):
+    sha = notebook.keep_source("candidate = 4\n")
+    kept, missed = (notebook.reserve_experiment("r", "desk 1", None) for _ in range(2))
+    for experiment in (kept, missed):
+        notebook.set_direction(experiment.id, DIRECTION, notebook.keep_program("p"), sha)
+        notebook.set_hypothesis(experiment.id, HYPOTHESIS)
+    keep, discard = (Verdict(decision=d, reason="") for d in ("keep", "discard"))
+    notebook.close_experiment(kept.id, keep, -0.1, incumbent(2, sha, kept.id))
+    notebook.close_experiment(missed.id, discard, 0.1)
+    assert [row["number"] for row in notebook.rows("select * from leaderboard")] == [kept.number]
+    assert [row["number"] for row in notebook.rows("select * from dead_ends")] == [missed.number]
+
+
+def test_titles_are_found_by_full_text_search_also_after_a_change(notebook):
+    experiment = notebook.reserve_experiment("r", "desk 1", None)
+    notebook.set_hypothesis(experiment.id, HYPOTHESIS)
+    found = list(notebook.db.table("experiments").search("head_lr"))
+    assert [row["id"] for row in found] == [experiment.id]
+
+
+def test_foreign_keys_are_enforced(notebook):
+    with pytest.raises(sqlite3.IntegrityError):
+        notebook.record_trial("t", "r", "no such experiment", "candidate", trial("x", 1.0))
