@@ -10,14 +10,27 @@ from typing import NamedTuple
 
 import psutil
 
-from org.config import Config, ConfigError, load_config
+from org.config import Config, ConfigError, ModelChoice, load_config
+from org.figures import counted
 from org.lab import LabError, exclusive
 from org.opening import device_names
-from trainer.corpus import CorpusError, open_corpus
+from roles.model import ModelError
+from roles.scripted import ScriptedModel
+from trainer.corpus import CLIMBMIX_TRAINING_SHARDS, CorpusError
+from trainer.dataset import build_dataset
+from trainer.devices import available_cores, find_devices
 from trainer.setting import Setting, default_cache
 
-NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "lustre", "glusterfs")
+# Types of file systems that other machines share, where the index of SQLite's write-ahead log,
+# which is shared memory, cannot be: https://www.sqlite.org/wal.html
+NETWORK_FILE_SYSTEMS = (
+    *("9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs"),
+    *("nfs4", "smb2", "smb3", "smbfs", "webdav"),
+    *("fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"),
+)
 FREE_DISK_GB = 2.0
+SHARD_GB = 0.1  # of climbmix, about
+FREE_MEMORY_GB = 1.0  # for each trial at the same time
 ENDPOINT_SECONDS = 10.0
 
 
@@ -30,56 +43,132 @@ class Finding(NamedTuple):
 
 
 def checkup(config_path: Path, lab: Path | None) -> Iterator[Finding]:
-    """Look at everything in turn; nothing is changed, and no finding stops the next."""
+    """Look at everything in turn; what is wrong with one thing does not hide the next.
+
+    Without a valid org.yaml only the machine is looked at, and the lab if its folder was given.
+    The lab is left as it was; a corpus that is not prepared stays so.
+    """
+    config = None
     try:
         config = load_config(config_path)
+        yield Finding("config", True, f"{config_path} is valid")
     except ConfigError as error:
-        yield Finding("config", False, str(error))
-        return
-    yield Finding("config", True, f"{config_path} is valid")
-    yield from _devices(config)
-    yield from _models(config)
+        yield from (Finding("config", False, line) for line in str(error).splitlines())
+    devices_count = 1
+    if config:
+        yield _train(config)
+        yield from _models(config)
+        names, finding = _devices(config)
+        yield finding
+        if names:
+            devices_count = len(names)
+            yield _corpus(config.setting(has_gpu=names[0].startswith("cuda")))
     yield _git()
-    yield from _folder(lab or config.lab)
-    yield _memory()
+    if folder := lab or (config and config.lab):
+        yield _lab(folder)
+        yield from _disks(folder)
+    yield _memory(devices_count)
 
 
-def _devices(config: Config) -> Iterator[Finding]:
-    try:
-        names = device_names(config)
-    except LabError as error:
-        yield Finding("device", False, str(error))
-        return
-    setting = config.setting(has_gpu=names[0].startswith("cuda"))
-    text = (
-        f"{', '.join(names)}: profile {setting.profile}, {setting.seconds:g} s a trial,"
-        f" {setting.threads} thread{'s' if setting.threads > 1 else ''},"
-        f" context {setting.sequence_length}, vocabulary {setting.vocabulary}"
-    )
-    yield Finding("device", True, text)
-    yield _corpus(setting)
+def _train(config: Config) -> Finding:
+    """The baseline: load_config has compiled it already."""
+    lines = counted(len(config.train.read_bytes().splitlines()), "line")
+    return Finding("train.py", True, f"{config.train} compiles, {lines}")
 
 
-def _corpus(setting: Setting) -> Finding:
-    try:
-        corpus = open_corpus(setting.corpus, default_cache())
-    except CorpusError as error:
-        return Finding("corpus", False, str(error))
-    return Finding("corpus", True, f"{corpus.name}, prepared under {default_cache()} at first use")
+# --- models -----------------------------------------------------------------------------------
 
 
 def _models(config: Config) -> Iterator[Finding]:
-    """Each endpoint once, with all the roles that need it."""
-    for choice in dict.fromkeys(config.model_of(role) for role in config.roles.everyone):
-        roles = ", ".join(r.name for r in config.roles.everyone if config.model_of(r) == choice)
-        if choice.kind != "openai":
-            yield Finding("model", True, f"{choice.name} for {roles}")
-            continue
-        from roles.chat import endpoint_reachable
+    """Each model once, with all the roles that it answers for."""
+    everyone = config.roles.everyone
+    for choice in dict.fromkeys(map(config.model_of, everyone)):
+        roles = ", ".join(role.name for role in everyone if config.model_of(role) == choice)
+        problem, found = _model(choice)
+        yield Finding("model", problem is None, problem or f"{choice.name} for {roles}{found}")
 
-        key = os.environ.get("OPENAI_API_KEY")
+
+def _model(choice: ModelChoice) -> tuple[str | None, str]:
+    """Why a model cannot answer, or None; and what else was found."""
+    if choice.kind == "playbook":
+        return None, ": no language model, no key"
+    if choice.kind == "scripted":
+        try:
+            ScriptedModel.read(Path(choice.target))
+        except ModelError as error:
+            return str(error), ""
+        return None, ""
+    # LangChain takes a second to import: only who has a language model waits for it.
+    from roles.chat import endpoint_reachable
+
+    key = os.environ.get("OPENAI_API_KEY")
+    try:
         problem = endpoint_reachable(choice.base_url, key, ENDPOINT_SECONDS)
-        yield Finding("model", problem is None, problem or f"{choice.name} answers, for {roles}")
+    except (ImportError, ValueError) as error:  # of a proxy in the environment that cannot be used
+        problem = f"{choice.name} cannot be reached: {error}"
+    return problem, f": the endpoint answers, {'a' if key else 'no'} key is set"
+
+
+# --- device and corpus ------------------------------------------------------------------------
+
+
+def _devices(config: Config) -> tuple[list[str], Finding]:
+    """The devices, none if a run could not use them; and the terms of a trial there."""
+    try:
+        names = device_names(config)
+    except LabError as error:
+        return [], Finding("device", False, str(error))
+    on_gpu = names[0].startswith("cuda")
+    if on_gpu and isinstance(config.devices, tuple):
+        there = find_devices("cuda")
+        if missing := [name for name in names if name != "cuda" and name not in there]:
+            found = ", ".join(there) or "no CUDA device"
+            text = f"org.yaml names {', '.join(missing)}, but torch finds {found} here"
+            return [], Finding("device", False, text)
+    text = _terms(config.setting(on_gpu), names)
+    if isinstance(config.devices, int) and config.devices > len(names):
+        text += f"; org.yaml asks for {config.devices}, no more are here"
+    return names, Finding("device", True, text)
+
+
+def _terms(setting: Setting, names: list[str]) -> str:
+    """What a trial will use there: time, threads, cores, context."""
+    cores = len(available_cores())
+    text = (
+        f"{', '.join(names)}: profile {setting.profile}, {setting.seconds:g} s a trial, "
+        f"{counted(setting.threads, 'thread')} each, {counted(cores, 'core')} here, "
+        f"context {setting.sequence_length:,} tokens"
+    )
+    wanted = setting.threads * len(names)
+    return text if wanted <= cores else f"{text}; trials at the same time want {wanted} cores"
+
+
+class _NotPrepared(Exception):
+    """The corpus would have to be prepared first."""
+
+
+def _corpus(setting: Setting) -> Finding:
+    """Whether the corpus is there: preparing it begins, and is given up at its first report."""
+
+    def give_up(_: str) -> None:
+        raise _NotPrepared
+
+    cache = default_cache()
+    try:
+        dataset = build_dataset(setting, cache, give_up)
+    except CorpusError as error:
+        return Finding("corpus", False, str(error))
+    except _NotPrepared:
+        size_gb = SHARD_GB * (CLIMBMIX_TRAINING_SHARDS + 1)
+        download = f"downloaded (about {size_gb:.1f} GB) and "
+        how = f"{download if setting.corpus == 'climbmix' else ''}prepared"
+        text = f"{setting.corpus} will be {how} in {cache} by the first run"
+        return Finding("corpus", True, text)
+    tokens = f"{dataset.train_tokens_count:,} training tokens, vocabulary {dataset.vocabulary:,}"
+    return Finding("corpus", True, f"{dataset.corpus} is prepared: {tokens}")
+
+
+# --- the machine ------------------------------------------------------------------------------
 
 
 def _git() -> Finding:
@@ -87,35 +176,58 @@ def _git() -> Finding:
     return Finding("git", found is not None, found or "git is not installed; kept versions need it")
 
 
-def _folder(folder: Path) -> Iterator[Finding]:
-    """The lab's folder, or the nearest one above it that is there already."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    try:
-        if there == folder.absolute():
-            with exclusive(folder):
-                pass
-        writable = there.is_dir() and os.access(there, os.W_OK)
-        text = f"{folder}" if writable else f"{there} cannot be written"
-    except LabError as error:
-        writable, text = False, str(error)
-    yield Finding("lab", writable, text)
-    kind = _file_system(there)
+def _lab(folder: Path) -> Finding:
+    """Whether a run could have the folder. A lab that is not there is not begun."""
+    there = _nearest(folder)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        return Finding("lab", False, f"the lab {folder} cannot be written: see {there}")
+    kind = file_system(there, _mounts())
     if kind in NETWORK_FILE_SYSTEMS:
-        text = f"the lab would lie on {kind}; SQLite's WAL needs a local disk: choose another --lab"
-        yield Finding("disk", False, text)
-        return
-    free_gb = psutil.disk_usage(str(there)).free / 2**30
-    enough = free_gb >= FREE_DISK_GB
-    yield Finding("disk", enough, f"{free_gb:.1f} GB free{'' if enough else ', 2 are wanted'}")
+        text = f"the lab {folder} lies on a network file system ({kind}), where SQLite cannot"
+        return Finding(
+            "lab", False, f"{text} keep a notebook; use a --lab on a disk of this machine"
+        )
+    if not os.access(folder / "lock", os.F_OK):  # nobody has held it yet: no lock to ask for
+        return Finding("lab", True, f"{folder} {'is' if there == folder else 'can be'} written")
+    try:
+        with exclusive(folder):
+            return Finding("lab", True, f"{folder} is there, and not in use")
+    except LabError as error:
+        return Finding("lab", False, str(error))
+    except OSError as error:  # of a file system that has no locks
+        return Finding("lab", False, f"the lab {folder} cannot be locked: {error.strerror}")
 
 
-def _file_system(path: Path) -> str:
-    """The type of the file system that holds a path: the longest mount point above it."""
-    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
-    above = (mounts[folder] for folder in (path, *path.parents) if folder in mounts)
-    return next(above, "")
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest above it that is there and may be looked at."""
+    path = path.absolute()
+    return next((each for each in (path, *path.parents) if os.access(each, os.F_OK)), path)
 
 
-def _memory() -> Finding:
-    free_gb = psutil.virtual_memory().available / 2**30
-    return Finding("memory", free_gb >= 1, f"{free_gb:.1f} GB free")
+def _mounts() -> dict[str, str]:
+    """Mount points, and the type of the file system that was mounted there last."""
+    return {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+
+
+def file_system(path: Path, mounts: dict[str, str]) -> str:
+    """The type of the file system that holds a path; "" if that cannot be said."""
+    path = path.resolve()
+    return next((mounts[str(p)] for p in (path, *path.parents) if str(p) in mounts), "")
+
+
+def _disks(folder: Path) -> Iterator[Finding]:
+    """Free space for the lab and, if it lies on another disk, for the prepared corpora."""
+    places = {_nearest(path).stat().st_dev: path for path in (default_cache(), folder)}
+    for path in reversed(places.values()):
+        free_gb = psutil.disk_usage(str(_nearest(path))).free / 2**30
+        enough = free_gb >= FREE_DISK_GB
+        wanted = "" if enough else f", {FREE_DISK_GB:g} are wanted"
+        yield Finding("disk", enough, f"{free_gb:.1f} GB free for {path}{wanted}")
+
+
+def _memory(devices_count: int) -> Finding:
+    """Free memory of the machine, for a trial on every device."""
+    free_gb, wanted_gb = psutil.virtual_memory().available / 2**30, FREE_MEMORY_GB * devices_count
+    enough = free_gb >= wanted_gb
+    wanted = "" if enough else f", {wanted_gb:g} are wanted for {counted(devices_count, 'trial')}"
+    return Finding("memory", enough, f"{free_gb:.1f} GB free{wanted}")

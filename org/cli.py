@@ -47,10 +47,14 @@ def mendable() -> tuple[type[Exception], ...]:
     from org.init import InitError
     from org.lab import LabError
     from org.lineage import LineageError
+    from roles.model import ModelError
     from trainer.corpus import CorpusError
     from trainer.download import DownloadError
 
-    return ConfigError, InitError, LabError, LineageError, CorpusError, DownloadError
+    return (
+        *(ConfigError, InitError, LabError, LineageError),
+        *(ModelError, CorpusError, DownloadError),
+    )
 
 
 @click.group(
@@ -201,11 +205,20 @@ Examples:
 @LAB
 def diff(number: int | None, config_path: Path, lab: Path | None) -> None:
     """What changed in train.py: incumbent against baseline, or by experiment NUMBER."""
-    from org.changes import changes
+    from org.changes import changes, coloured
     from org.reading import reading
 
     with reading(config_path, lab) as book:
-        click.echo(changes(book, number), nl=False)
+        changed = changes(book, number)
+    if not changed:
+        nothing = (
+            "no patch that fits" if number else "nothing is kept yet: train.py is the baseline"
+        )
+        click.echo(nothing, err=True)
+    elif sys.stdout.isatty():
+        _print(coloured(changed))
+    else:
+        click.echo(changed, nl=False)
 
 
 @main.command()

@@ -42,7 +42,16 @@ ModelKind = Literal["playbook", "openai", "scripted"]
 Step = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
 
 # Names that the discussion gives to its own speakers and listeners.
-TAKEN_NAMES = ("director", "engineer", "reviewer", "lab", "everyone")
+TAKEN_NAMES = (
+    "director",
+    "engineer",
+    "reviewer",
+    "lab",
+    "trial",
+    "verdict",
+    "everyone",
+    *get_args(Step),
+)
 
 
 class ConfigError(Exception):

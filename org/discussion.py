@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 
+from org.figures import signed
 from org.notebook import Message, Notebook
 from roles.model import Answer, Brief, Model, Reply
 from roles.records import Direction, Hypothesis, Prose, Record, Review, Screening
@@ -107,7 +108,7 @@ def spoken(reply: Record) -> str:
         case Direction():
             return f"{reply.assignee}, look at {reply.category}: {reply.focus}\n{reply.reason}"
         case Hypothesis():
-            expected = f"Expected effect {reply.expected_effect:+.4f} bpb."
+            expected = f"Expected effect {signed(reply.expected_effect)} bpb."
             return f"{reply.title}\n{reply.change}\n{reply.mechanism}\n{expected}"
         case Screening():
             return f"{'Approved' if reply.approved else 'Objection'}: {reply.reason}"

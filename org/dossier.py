@@ -40,7 +40,7 @@ def one_experiment(notebook: Notebook, number: int) -> RenderableType:
         parts += _section("trials", _trials_table(trials))
         for _, trial in trials:
             if trial.outcome != "completed":
-                parts.append(Padding(_log(trial), (0, 0, 0, 2)))
+                parts.append(Padding(_log(trial), (0, 0, 0, 2), expand=False))
     return Group(*parts)
 
 
@@ -113,7 +113,7 @@ def _record(kind: type[Kind], json: str | None) -> Kind | None:
 
 
 def _section(name: str, body: RenderableType) -> list[RenderableType]:
-    return [Text(), Text(name, "dim"), Padding(body, (0, 0, 0, 2))]
+    return [Text(), Text(name, "dim"), Padding(body, (0, 0, 0, 2), expand=False)]
 
 
 def _trials(notebook: Notebook, experiment: Experiment) -> list[tuple[str, Trial]]:

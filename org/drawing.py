@@ -1,81 +1,167 @@
-"""The organization chart of an org.yaml, drawn for a page or for a terminal."""
+"""The organization chart of an org.yaml, drawn for a page (mermaid) and for a terminal (text)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
 
-from langgraph.graph import END
+from langgraph.graph import END, START
 
-from org.config import AdviserConfig, Config, RoleConfig
+from org.config import Config, RoleConfig, Roles
 from org.graph import CHART
+from org.plain import one_line
 
-START = "START"
+WIDTH = 80  # of a terminal, in columns
+LEAST_WIDTH = 36  # of a box
+MARGIN, GAP = "  ", "  "
 
-
-def mermaid(config: Config) -> str:
-    """The chart in mermaid's language, as code hosts draw it."""
-    lines = ["flowchart TD", f"  {START}((start))", "  END((end))"]
-    for place, people in places(config).items():
-        who = "<br/>".join(people)
-        lines.append(f'  {place}["{place}{f"<br/><i>{who}</i>" if who else ""}"]')
-    for come_from, outcome, to in edges(config):
-        label = f"|{outcome}|" if outcome else ""
-        lines.append(f"  {come_from} -->{label} {to}")
-    return "\n".join(lines)
-
-
-def text(config: Config) -> str:
-    """The chart as lines for a terminal: each place, who stands there, and where it leads."""
-    ways = list(edges(config))
-    lines: list[str] = [f"start ─▶ {ways[0][2]}"]
-    for place, people in places(config).items():
-        lines += ["", f"{place}   {'; '.join(people)}".rstrip()]
-        leads = [(outcome, to) for come_from, outcome, to in ways if come_from == place]
-        width = max(len(outcome) for outcome, _ in leads)
-        lines += [f"  {outcome:<{width}} ─▶ {to}" for outcome, to in leads]
-    return "\n".join(lines)
+# Who stands at a place of CHART; where nobody does, the lab itself works.
+STANDS: dict[str, Callable[[Roles], tuple[RoleConfig, ...]]] = {
+    "direct": lambda roles: (roles.director,),
+    "hypothesize": lambda roles: roles.hypothesis,
+    "engineer": lambda roles: (roles.engineer,),
+    "screen": lambda roles: (roles.reviewer,),
+    "train": lambda roles: (),
+    "review": lambda roles: (roles.reviewer,),
+}
 
 
-def places(config: Config) -> dict[str, list[str]]:
-    """The places of the chart in order, each with the people who stand there and their models."""
-    roles = config.roles
-    standing: dict[str, list[RoleConfig]] = {
-        "direct": [roles.director],
-        "hypothesize": [*roles.hypothesis],
-        "engineer": [roles.engineer],
-        "screen": [roles.reviewer],
-        "train": [],
-        "review": [roles.reviewer],
+@dataclass(frozen=True)
+class Place:
+    """A place of the chart: who stands there and the model of each, and the ways on from it.
+
+    A way is where it leads and, as its label, what it takes to go there; "" for the only way.
+    """
+
+    name: str
+    people: tuple[tuple[str, str], ...]
+    ways: dict[str, str]
+
+
+def places(config: Config) -> tuple[Place, ...]:
+    """The chart as `org.graph.build_chart` builds it, in the order of a smooth experiment."""
+    advisers = config.roles.advisers
+    chains = {
+        name: (
+            *(person.name for person in advisers if person.before == name),
+            name,
+            *(person.name for person in advisers if person.after == name),
+        )
+        for name in CHART
     }
-    drawn: dict[str, list[str]] = {}
-    for place, people in standing.items():
-        drawn |= {a.name: [_who(config, a)] for a in roles.advisers if a.before == place}
-        drawn[place] = [_who(config, person) for person in people]
-        drawn |= {a.name: [_who(config, a)] for a in roles.advisers if a.after == place}
-    drawn["train"] = [f"the trial, {config.trial.profile} profile"]
-    return drawn
+    entry = {name: chain[0] for name, chain in chains.items()}
+    found: list[Place] = []
+    for name, chain in chains.items():
+        *above, last = chain
+        found += [
+            Place(here, _people(config, here), {following: ""})
+            for here, following in zip(above, chain[1:], strict=True)
+        ]
+        found.append(Place(last, _people(config, last), _ways(CHART[name], entry)))
+    return tuple(found)
+
+
+def _ways(ways: dict[str, str], entry: dict[str, str]) -> dict[str, str]:
+    """Where outcomes lead, those that lead to one place joined to one way."""
+    labels: dict[str, list[str]] = {}
+    for outcome, place in ways.items():
+        labels.setdefault(entry.get(place, place), []).append(outcome)
+    return {place: ", ".join(outcomes) for place, outcomes in labels.items()}
+
+
+def _people(config: Config, place: str) -> tuple[tuple[str, str], ...]:
+    """The name and model of everyone who stands at a place."""
+    for person in config.roles.advisers:
+        if person.name == place:
+            return ((f"adviser {person.moment}", _model(config, person)),)
+    there = STANDS[place](config.roles)
+    return tuple((each.name, _model(config, each)) for each in there) or (("the lab", "a device"),)
+
+
+def _model(config: Config, person: RoleConfig) -> str:
+    choice = config.model_of(person)
+    if choice.kind == "scripted":
+        return f"scripted:{Path(choice.target).name}"
+    return one_line(choice.name)
 
 
 def edges(config: Config) -> Iterator[tuple[str, str, str]]:
-    """From where, on which outcome, to where: CHART, with the advisers put in at their moments."""
-    advisers = config.roles.advisers
-    yield START, "", _entry(advisers, "direct")
-    for place, ways in CHART.items():
-        before = [a.name for a in advisers if a.before == place]
-        after = [place, *(a.name for a in advisers if a.after == place)]
-        for one, other in pairwise([*before, place]):
-            yield one, "", other
-        for one, other in pairwise(after):
-            yield one, "", other
-        for outcome, to in ways.items():
-            yield after[-1], outcome, "END" if to == END else _entry(advisers, to)
+    """From where, by which way, to where; the names are those of the graph that runs."""
+    chart = places(config)
+    yield START, "", chart[0].name
+    for place in chart:
+        for target, label in place.ways.items():
+            yield place.name, label, target
 
 
-def _entry(advisers: tuple[AdviserConfig, ...], place: str) -> str:
-    """Where one arrives on the way to a place: at the first adviser who speaks before it."""
-    return next((a.name for a in advisers if a.before == place), place)
+def mermaid(config: Config) -> str:
+    """A mermaid flowchart: what is hoped for with a solid line, what else may be with a dotted one.
+
+    Drawn from CHART and not by LangGraph's own `draw_mermaid`, which shows one of the outcomes
+    where several lead to one place, and nobody's name.
+    """
+    ids = {START: "start", END: "finish"}
+    lines = ["flowchart TD", '    start(["start"])']
+    for count, place in enumerate(places(config)):
+        ids[place.name] = place.name if place.name in CHART else f"adviser{count}"
+        lines.append(f'    {ids[place.name]}["{_mermaid_label(place)}"]')
+    lines.append('    finish(["end"])')
+    left: set[str] = set()
+    for here, label, target in edges(config):
+        arrow = "-.->" if here in left else "-->"  # CHART has what is hoped for first
+        left.add(here)
+        lines.append(f"    {ids[here]} {arrow}{f'|{label}|' if label else ''} {ids[target]}")
+    return "\n".join(lines)
 
 
-def _who(config: Config, person: RoleConfig) -> str:
-    return f"{person.name}: {config.model_of(person).name}"
+def _mermaid_label(place: Place) -> str:
+    """The place, then those who have one model in common, and under them that model."""
+    names: dict[str, list[str]] = {}
+    for name, model in place.people:
+        names.setdefault(model, []).append(name)
+    lines = [f"<b>{place.name}</b>"]
+    for model, people in names.items():
+        lines += [", ".join(people), f"<i>{_mermaid_text(model)}</i>"]
+    return "<br>".join(lines)
+
+
+def _mermaid_text(text: str) -> str:
+    """A text in which nothing means something to mermaid or HTML: its own numbered entities."""
+    return "".join(c if c.isalnum() or c in " .:/-_" else f"#{ord(c)};" for c in text)
+
+
+def text(config: Config) -> str:
+    """The chart in 80 columns: on the left the smooth way down, beside each place the other ways."""
+    chart = places(config)
+    following = [*(place.name for place in chart[1:]), END]
+    asides = [_asides(place, after) for place, after in zip(chart, following, strict=True)]
+    widest = max(len(line) for aside in asides for line in ("", *aside))
+    people = [person for place in chart for person in place.people]
+    needed = max(len(f"│ {name}  {model} │") for name, model in people)
+    width = min(max(needed, LEAST_WIDTH), WIDTH - len(MARGIN) - len(GAP) - widest)
+    lines = [f"{MARGIN}  start"]
+    for place, after, aside in zip(chart, following, asides, strict=True):
+        for line, beside in zip_longest(_box(place, width), aside, fillvalue=""):
+            lines.append(f"{MARGIN}{line:<{width}}{GAP}{beside}".rstrip())
+        lines.append(f"{MARGIN}    │ {place.ways.get(after, '')}".rstrip())
+    return "\n".join([*lines, f"{MARGIN}   end"])
+
+
+def _asides(place: Place, following: str) -> list[str]:
+    """The ways that do not lead down: labels and arrows, aligned among themselves."""
+    ways = {label: target for target, label in place.ways.items() if target != following}
+    width = max(map(len, ways), default=0)
+    return [f"{label} {'─' * (width - len(label))}─▶ {target}" for label, target in ways.items()]
+
+
+def _box(place: Place, width: int) -> Iterator[str]:
+    """A place with its people, so wide; what does not fit is cut."""
+    inner = width - 4
+    yield f"╭───▼─ {place.name[: inner - 5]} ".ljust(width - 1, "─") + "╮"
+    for name, model in place.people:
+        room = inner - len(name) - 2
+        shown = model if len(model) <= room else f"{model[: max(0, room - 1)]}…"
+        yield f"│ {name}  {shown:>{room}} │" if room > 0 else f"│ {name[:inner]:<{inner}} │"
+    yield "╰───┬".ljust(width - 1, "─") + "╯"

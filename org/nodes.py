@@ -161,9 +161,9 @@ def train(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
 
 def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     """Write the verdict that follows from the evidence, and what the reviewer learned from it."""
-    step = Step(
-        runtime.context, state["experiment"], f"review.{state.get('candidate_sha', '')[:8]}"
-    )
+    # What is reviewed is a candidate against a head: when the incumbent moves, it is another review.
+    name = f"review.{state['head_sha'][:8]}.{state.get('candidate_sha', '')[:8]}"
+    step = Step(runtime.context, state["experiment"], name)
     if step.experiment.decision is not None:
         return {"outcome": "closed"}
     evidence, computed = _computed(step, state)
@@ -171,7 +171,7 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     person = step.roles.reviewer
     reads = ReviewReads(
         hypothesis=state["hypothesis"],
-        diff=step.diff_so_far(state),
+        diff=step.diff_so_far(),
         decision=decision,
         evidence=reason,
         log=state["log"],

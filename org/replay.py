@@ -39,29 +39,38 @@ NEW_TRIALS = """
 class Event:
     """Something that happened at a Unix time, in an experiment or before the first of them.
 
-    ``aside`` is what it took; ``text`` is what was said.
+    ``aside`` is what it took; ``text`` is what was said. What ``begins`` has a line of its own.
     """
 
     time: float
     experiment: Experiment | None
     what: str
+    begins: bool = False
     style: str = "bold"
     aside: str = ""
     text: str = ""
 
 
-def replay(notebook: Notebook, number: int | None = None) -> Iterator[RenderableType]:
+def replay(
+    notebook: Notebook, number: int | None = None, *, follow: bool = False
+) -> Iterator[RenderableType]:
     """The discussion of an experiment, or everything that happened in the lab, as it went.
+
+    With ``follow`` it is listened to as it goes on in another process: see `overhear`.
 
     Raises:
         LabError: the notebook has no experiment of this number.
     """
     if number is not None:
         numbered(notebook, number)
-    yield from map(_told, _Ear(notebook, number or 0, number).listen())
+    if follow:
+        yield from overhear(notebook, number)
+        return
+    events, _ = _Ear(notebook, number or 0, number).listen()
+    yield from map(_told, events)
 
 
-def follow(
+def overhear(
     notebook: Notebook, number: int | None = None, stop: threading.Event | None = None
 ) -> Iterator[RenderableType]:
     """The discussion as it goes on in another process, until the run or the experiment has ended.
@@ -78,13 +87,15 @@ def follow(
         numbered(notebook, number)
     ear = _Ear(notebook, _first_to_follow(notebook) if number is None else number, number)
     while True:
-        with notebook.transaction():  # one state of the notebook for all questions
-            events, over = ear.listen(), ear.is_over()
+        events, over = ear.listen()
         yield from map(_told, events)
         if over:
-            yield Text(
-                "The run has ended." if number is None else "The experiment has ended.", "dim"
+            said = (
+                "The run has ended."
+                if number is None
+                else f"No more is said of experiment {number}."
             )
+            yield Text(said, "dim")
         if over or stop.wait(LOOK_SECONDS):
             return
 
@@ -110,29 +121,17 @@ class _Ear:
         self._range = {"first": first, "final": first if only is not None else 2**62}
         self._heard = {NEW_EXPERIMENTS: 0, NEW_MESSAGES: 0, NEW_TRIALS: 0}
         self._experiments: dict[str | None, Experiment] = {}
-        self._open: list[str] = []
+        self._open: set[str] = set()
 
-    def listen(self) -> list[Event]:
-        """What happened since it last listened, in the order of time."""
-        events: list[Event] = []
-        for row in self._new(NEW_EXPERIMENTS):
-            experiment = Experiment(**row)
-            self._experiments[experiment.id] = experiment
-            self._open.append(experiment.id)
-            events.append(Event(experiment.started, experiment, experiment.desk))
-        for row in self._new(NEW_MESSAGES):
-            events.append(_message_event(Message(**row), self._experiments[row["experiment"]]))
-        for row in self._new(NEW_TRIALS):
-            events.append(_trial_event(row, self._experiments.get(row["experiment"])))
-        events += self._verdicts()
-        return sorted(events, key=lambda event: event.time)
-
-    def is_over(self) -> bool:
-        """Whether nothing new can come."""
-        if self._only is not None:
-            return not self._open
-        run = self._notebook.latest_run()
-        return run is not None and run.ended is not None
+    def listen(self) -> tuple[list[Event], bool]:
+        """What happened since it last listened, in the order of time; and whether that was all."""
+        with self._notebook.transaction():  # all questions are put to one state of the notebook
+            events = [*self._experiment_events(), *self._message_events(), *self._trial_events()]
+            run = self._notebook.latest_run()
+        over = run is not None and run.ended is not None
+        if self._only is not None:  # the last run may have ended without a verdict on it
+            over = over or not self._open
+        return sorted(events, key=lambda event: event.time), over
 
     def _new(self, question: str) -> list[dict[str, Any]]:
         rows = self._notebook.rows(question, self._range | {"last": self._heard[question]})
@@ -140,10 +139,84 @@ class _Ear:
             self._heard[question] = rows[-1]["number"]
         return rows
 
-    def _verdicts(self) -> Iterator[Event]:
-        for experiment in map(self._notebook.experiment, tuple(self._open)):
+    def _experiment_events(self) -> Iterator[Event]:
+        """Experiments that have begun, and verdicts."""
+        still_open = [self._notebook.experiment(each) for each in sorted(self._open)]
+        begun = [Experiment(**row) for row in self._new(NEW_EXPERIMENTS)]
+        for experiment in begun:
+            self._experiments[experiment.id] = experiment
+            self._open.add(experiment.id)
+            what = f"experiment {experiment.number}, {experiment.desk}"
+            yield Event(experiment.started, experiment, what, begins=True)
+        for experiment in (*still_open, *begun):
             if experiment.decision is not None:
                 self._open.remove(experiment.id)
-                what, style = f"verdict: {experiment.decision}", COLOURS[experiment.decision]
-                ended = experiment.ended or experiment.started
-                yield Event(ended, experiment, what, f"bold {style}", text=experiment.reason or "")
+                yield Event(
+                    experiment.ended or experiment.started,
+                    experiment,
+                    f"verdict: {experiment.decision}",
+                    style=f"bold {COLOURS[experiment.decision]}",
+                    text=experiment.reason or "",
+                )
+
+    def _message_events(self) -> Iterator[Event]:
+        for row in self._new(NEW_MESSAGES):
+            message = Message(**row)
+            what = f"{message.speaker} → {message.listener}"
+            experiment = self._experiments[message.experiment]
+            yield Event(
+                message.time,
+                experiment,
+                what,
+                style="bold" if message.model else "cyan",
+                aside=" · ".join(_price(message)),
+                text=message.text,
+            )
+
+    def _trial_events(self) -> Iterator[Event]:
+        for row in self._new(NEW_TRIALS):
+            trial = Trial.model_validate_json(row["trial_json"])
+            outcome = trial.outcome.replace("_", " ")
+            came_to = outcome if trial.val_bpb is None else f"val_bpb {trial.val_bpb:.4f}"
+            yield Event(
+                row["ended"],
+                self._experiments.get(row["experiment"]),
+                f"{row['purpose']} trial: {came_to}",
+                style="red" if trial.val_bpb is None else "cyan",
+                aside=f"seed {trial.seed} · {trial.device} · {duration(trial.total_seconds)}",
+                text=trial.reason,
+            )
+
+
+def _price(message: Message) -> Iterator[str]:
+    """Which model it was, and what its reply cost; what is unknown is said to be."""
+    if message.model is None:
+        return
+    yield one_line(message.model)
+    if message.prompt_tokens is None or message.reply_tokens is None:
+        yield "tokens unknown"
+    elif message.prompt_tokens or message.reply_tokens:
+        yield f"{message.prompt_tokens:,} + {message.reply_tokens:,} tokens"
+    if message.seconds:
+        yield f"{message.seconds:.1f} s"
+    if message.dollars is None:
+        yield "cost unknown"
+    elif message.dollars:
+        yield money(message.dollars)
+
+
+def _told(event: Event) -> RenderableType:
+    """An event for a terminal: a line of who and when, and what was said under it."""
+    if event.begins:
+        title = Text(f"{event.what}, {day_and_clock(event.time)}", "bold")
+        return Group(Rule(title, align="left", style="dim"), Text())
+    since = f"+{duration(event.time - event.experiment.started)}" if event.experiment else ""
+    number = f"#{event.experiment.number}" if event.experiment else ""
+    head = Text(f"{clock(event.time)}  {since:>7}  {number:<5}", "dim")
+    head.append(one_line(event.what), f"not dim {event.style}")
+    said = plain(event.text).strip()
+    body = Text(event.aside, "dim", overflow="fold")
+    if event.aside and said:
+        body.append("\n")
+    body.append(said, "not dim")
+    return Group(head, Padding(body, (0, 0, 1, 4), expand=False))

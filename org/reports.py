@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from org.figures import counted
+from org.figures import counted, duration
 from org.notebook import Notebook
 from org.results import Results, read_results
 from org.rows import COLUMNS, headline, rows, totals
@@ -24,10 +24,25 @@ LESSER = ("category", "trials", "min", "cost")  # what gives way in a narrower o
 
 
 def experiments_report(notebook: Notebook) -> RenderableType:
-    """All experiments in a table that fits the terminal, and what they came to together."""
+    """All experiments in a table that fits the terminal, and what they came to together.
+
+    A notebook in which nothing has happened yet is one line.
+    """
     results = read_results(notebook)
+    if not results.trials_count and not results.experiments:
+        return Text(headline(results))
     style = "bold green" if results.improvement else "bold"
-    return Group(_Fitting(results), Text(), Text(headline(results), style), Text(totals(results)))
+    came_to, took = totals(results).split(" · ", 1)
+    took += f" · {duration(_device_seconds(notebook))} of device time"
+    return Group(
+        _Fitting(results), Text(), Text(headline(results), style), Text(came_to), Text(took)
+    )
+
+
+def _device_seconds(notebook: Notebook) -> float:
+    """What all trials took together: several devices may have spent them at the same time."""
+    (row,) = notebook.rows("select total(total_seconds) as sum from trials")
+    return float(row["sum"])
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ def run_here(config_path: Path, folder: Path | None) -> int:
         ConfigError, LabError, LineageError, CorpusError, DownloadError: it cannot run.
     """
     config = load_config(config_path)
+    where = "" if config_path == Path("org.yaml") else f" --config {config_path}"
+    where += f" --lab {folder}" if folder else ""
     folder = folder or config.lab
     console = Console(highlight=False)
     terminal = Terminal(console)
@@ -41,8 +43,9 @@ def run_here(config_path: Path, folder: Path | None) -> int:
                 reasons = []
         if lab.notebook.incumbent() is not None:
             console.print(experiments_report(lab.notebook))
+            console.print(Text(f"\nTo go on:\n{further(where)}"), soft_wrap=True)
         if lab.stop.is_set():
-            console.print(f"Stopped. To go on: {_command(config_path, folder)}")
+            console.print(Text(f"Stopped. To go on: python -m org run{where}"), soft_wrap=True)
             return INTERRUPTED
         for reason in reasons:
             console.print(Text(f"A desk closed early: {reason}", style="red"))
@@ -93,6 +96,15 @@ def stopping_gently(lab: Lab) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _command(config_path: Path, folder: Path) -> str:
-    config = "" if config_path == Path("org.yaml") else f" --config {config_path}"
-    return f"python -m org run{config} --lab {folder}"
+def further(where: str) -> str:
+    """The commands that a person wants after a run."""
+    commands = {
+        f"notebook{where} show N": "everything about experiment N",
+        f"replay{where} N": "who said what to whom",
+        f"diff{where}": "the kept train.py against the baseline",
+        f"run{where}": "more experiments, on top of what was kept",
+    }
+    width = max(len(command) for command in commands)
+    return "\n".join(
+        f"  python -m org {command:<{width}}  {what}" for command, what in commands.items()
+    )

@@ -96,12 +96,12 @@ class Step:
         candidate = apply_patch(patch, self.notebook.source(head_sha))
         return self.keep_candidate(patch, head_sha, candidate)
 
-    def diff_so_far(self, state: ExperimentState) -> str:
-        """What the latest candidate changes; empty if no patch ever fitted."""
-        if "candidate_sha" not in state:
+    def diff_so_far(self) -> str:
+        """What the latest candidate changes in the head it was put on; empty if no patch fitted."""
+        head_sha, candidate_sha = self.experiment.head_sha, self.experiment.candidate_sha
+        if head_sha is None or candidate_sha is None:
             return ""
-        source = self.notebook.source
-        return diff(source(state["head_sha"]), source(state["candidate_sha"]))
+        return diff(self.notebook.source(head_sha), self.notebook.source(candidate_sha))
 
     # --- trials -----------------------------------------------------------------------------
 

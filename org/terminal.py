@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from org.notebook import Experiment, Incumbent
+from org.plain import one_line
+from org.reports import COLOURS
 from trainer.trial import Trial
-
-COLOURS = {"keep": "green", "discard": "default", "crash": "red"}
 
 
 class Terminal:
@@ -62,9 +62,9 @@ class Terminal:
         decision = experiment.decision or "open"
         line = Text(f"#{experiment.number:<3} ")
         line.append(f"{decision:<8}", style=COLOURS.get(decision, "default"))
-        line.append(f" {experiment.title or '(no hypothesis)'}")
+        line.append(f" {one_line(experiment.title or '(no hypothesis)')}")
         self.console.print(line)
-        self.console.print(Text(f"     {experiment.reason}", style="dim"))
+        self.console.print(Text(f"     {one_line(experiment.reason or '')}", style="dim"))
         if decision == "keep":
             best = f"     the incumbent's val_bpb is now {incumbent.val_bpb:.4f}"
             self.console.print(Text(best, style="green"))
@@ -83,7 +83,7 @@ class Terminal:
 
 def _outcome(trial: Trial) -> str:
     if trial.val_bpb is None:
-        return f"{trial.outcome.replace('_', ' ')}: {trial.reason}"
+        return f"{trial.outcome.replace('_', ' ')}: {one_line(trial.reason)}"
     return (
         f"val_bpb {trial.val_bpb:.4f}"
         f" ({trial.steps} steps, {trial.total_seconds:.0f} s, seed {trial.seed})"

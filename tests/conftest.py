@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.organizations import Organization
+from tests.sources import SCRIPTED
 from trainer.corpus import kjv_chapters
 from trainer.dataset import Dataset, build_dataset
 from trainer.setting import Setting
+from trainer.trial import run_trial
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +37,44 @@ def tiny_setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 @pytest.fixture(scope="session")
 def tiny_dataset(tiny_setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return build_dataset(tiny_setting, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def baseline_trials(
+    tiny_setting: Setting, tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The trials of the baseline SCRIPTED, run once for all labs that begin from it."""
+    folder = tmp_path_factory.mktemp("baseline")
+    for seed in (1, 2):
+        run_trial(
+            SCRIPTED,
+            seed=seed,
+            setting=tiny_setting,
+            dataset=tiny_dataset,
+            device="cpu:0",
+            folder=folder / f"baseline-{seed}",
+        )
+    return folder
+
+
+@pytest.fixture
+def organize(
+    tiny_setting: Setting,
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Callable[..., Organization]:
+    """Write an organization whose corpus is prepared already, and its baseline SCRIPTED measured."""
+    monkeypatch.setenv("AUTORESEARCH_ORG_CACHE", str(tiny_dataset.folder.parent.parent))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+    def written(**fields: Any) -> Organization:
+        organization = Organization(tmp_path / "organization", tiny_setting, **fields)
+        organization.write()
+        if organization.source == SCRIPTED:
+            organization.adopt_trials(request.getfixturevalue("baseline_trials"))
+        return organization
+
+    return written

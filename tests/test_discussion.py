@@ -78,7 +78,7 @@ def test_the_lab_says_a_thing_once_and_has_no_model(notebook):
             Hypothesis(
                 title="t", category="batch", change="c", mechanism="m", expected_effect=-0.01
             ),
-            "-0.0100 bpb",
+            "−0.0100 bpb",
         ),
         (Screening(approved=False, reason="two changes"), "Objection: two changes"),
         (Review(explanation="e", lesson="l", objects=True), "I object"),

@@ -32,7 +32,8 @@ class Evidence(BaseModel):
     def text(self) -> str:
         """The evidence in one line, never an effect without its uncertainty."""
         runs = f"{self.candidate_runs} against {self.incumbent_runs} runs"
-        return f"{self.effect:+.4f} ± {self.standard_error:.4f} bpb ({runs}): {self.reason}"
+        effect = f"{self.effect:+.4f}".replace("-", "−")
+        return f"{effect} ± {self.standard_error:.4f} bpb ({runs}): {self.reason}"
 
 
 def noise(baseline: Sequence[float]) -> float:

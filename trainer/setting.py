@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -55,5 +56,9 @@ PROFILES: dict[ProfileName, Setting] = {
 
 
 def default_cache() -> Path:
-    """Where prepared corpora are kept, shared by all labs of this user."""
-    return Path.home() / ".cache" / "autoresearch-org"
+    """Where prepared corpora are kept, shared by all labs of this user.
+
+    The environment variable AUTORESEARCH_ORG_CACHE names another folder.
+    """
+    chosen = os.environ.get("AUTORESEARCH_ORG_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "autoresearch-org"

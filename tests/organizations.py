@@ -1,0 +1,280 @@
+"""Whole organizations for tests: a folder with everything in it, scripted people, tiny trials.
+
+What is scripted stands at the far end of a door: replies behind the door to models, a train.py of
+a few lines behind the door to a device. Everything in between is the real thing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from org.config import load_config
+from org.desk import run
+from org.lab import Lab
+from org.lineage import Lineage
+from org.notebook import Experiment, Notebook
+from org.onlooker import Nobody, Onlooker
+from org.opening import open_lab
+from roles.model import Answer, Brief, Model, Reply
+from tests.sources import SCRIPTED
+from trainer.setting import Setting
+
+Said = tuple[str, Any]  # a role's name and its reply, as a script has them
+
+# Long enough that no load of the machine matters: whoever waits so long waits for nothing.
+PATIENCE_SECONDS = 90.0
+
+# Two lines that each make it better by themselves, and more so together.
+TWO_LINES = SCRIPTED.replace("GAIN = 0.0\n", "GAIN = 0.0\nLIFT = 0.0\n").replace(
+    "GAIN * likely", "(GAIN + LIFT) * likely"
+)
+
+
+def gated(folder: Path) -> str:
+    """SCRIPTED, where each trial leaves its name in ``started`` and waits while a gate of that name
+    is shut: so a test knows when it is at work, and how often it was begun.
+    """
+    return f"""
+import time
+from pathlib import Path
+from trainer import prepare
+FOLDER = Path({str(folder)!r})
+{SCRIPTED}""".replace(
+        "prepare.evaluate",
+        """name = f"gain {GAIN} seed {setting.seed}"
+with (FOLDER / "started").open("a") as started:
+    started.write(name + chr(10))
+while (FOLDER / "gates" / name).exists():
+    time.sleep(0.01)
+prepare.evaluate""",
+    )
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+def direction() -> Said:
+    said = {"category": "optimizer", "focus": "The gain.", "assignee": "thinker", "reason": "Try."}
+    return "director", said
+
+
+def idea(title: str = "Another gain") -> Said:
+    return "thinker", {
+        "title": title,
+        "category": "optimizer",
+        "change": "Change the gain.",
+        "mechanism": "Small letters are likelier.",
+        "expected_effect": -0.1,
+    }
+
+
+def patch(old: str, new: str) -> Said:
+    text = f"SUMMARY: {new}\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
+    return "engineer", text
+
+
+def screening(reason: str = "One change.", *, approved: bool = True) -> Said:
+    return "reviewer", {"approved": approved, "reason": reason}
+
+
+def review(lesson: str = "Gains matter.") -> Said:
+    return "reviewer", {"explanation": "As measured.", "lesson": lesson}
+
+
+def plain_experiment(old: str, new: str) -> list[Said]:
+    """Everything that is said in an experiment in which nothing goes wrong."""
+    return [direction(), idea(new), patch(old, new), screening(), review()]
+
+
+# --- an organization ------------------------------------------------------------------------------
+
+
+@dataclass
+class Organization:
+    """An organization in a folder of its own; write it before use, and again after a change."""
+
+    folder: Path
+    setting: Setting
+    source: str = SCRIPTED
+    script: list[Said] = field(default_factory=list)
+    model: object = "scripted:script.yaml"
+    experiments: int = 1
+    attempts: int = 3
+    advisers: list[Mapping[str, str]] = field(default_factory=list)
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config_path(self) -> Path:
+        return self.folder / "org.yaml"
+
+    @property
+    def lab(self) -> Path:
+        return self.folder / "lab"
+
+    def write(self) -> None:
+        """Write org.yaml and everything that it names."""
+        self.folder.mkdir(exist_ok=True)
+        terms = self.setting.model_dump()
+        roles: dict[str, Any] = {
+            "director": {"prompt": "prompt.md"},
+            "hypothesis": [{"name": "thinker", "prompt": "prompt.md"}],
+            "engineer": {"prompt": "prompt.md", "attempts": self.attempts},
+            "reviewer": {"prompt": "prompt.md"},
+            "advisers": [{"prompt": "prompt.md", **adviser} for adviser in self.advisers],
+        }
+        text = {
+            "program": "program.md",
+            "train": "train.py",
+            "lab": "lab",
+            "model": self.model,
+            "roles": roles,
+            "devices": ["cpu:0"],
+            "trial": terms,
+            "review": {"baseline_runs": 2},
+            "budget": {"experiments": self.experiments},
+        }
+        self.config_path.write_text(yaml.safe_dump(text | self.more, sort_keys=False))
+        (self.folder / "program.md").write_text("Lower val_bpb.\n")
+        (self.folder / "prompt.md").write_text("Do your part.\n")
+        (self.folder / "train.py").write_text(self.source)
+        script = [{role: reply} for role, reply in self.script]
+        (self.folder / "script.yaml").write_text(yaml.safe_dump(script))
+
+    def adopt_trials(self, trials: Path) -> None:
+        """Begin with trials that have been run before, such as the baseline's."""
+        shutil.copytree(trials, self.lab / "trials")
+
+    @contextmanager
+    def notebook(self) -> Iterator[Notebook]:
+        with closing(Notebook(self.lab / "notebook.sqlite")) as notebook:
+            yield notebook
+
+    def experiment(self, number: int = 1) -> Experiment:
+        with self.notebook() as notebook:
+            return notebook.experiments()[number - 1]
+
+    def trials(self, number: int | None = None) -> list[tuple[str, str, float | None]]:
+        """Purpose, outcome and score of all trials on record, or of one experiment's, in order."""
+        sql = (
+            "select t.purpose, t.outcome, t.val_bpb from trials t"
+            " left join experiments e on e.id = t.experiment"
+            " where :number is null or e.number = :number order by t.rowid"
+        )
+        with self.notebook() as notebook:
+            return [tuple(row.values()) for row in notebook.rows(sql, {"number": number})]
+
+    def said(self, number: int = 1) -> list[tuple[str, str]]:
+        """Who spoke in an experiment, and at which step."""
+        with self.notebook() as notebook:
+            experiment = notebook.experiments()[number - 1]
+            return [(each.speaker, each.kind) for each in notebook.messages(experiment.id)]
+
+    def replies_count(self) -> int:
+        """How many replies of models are on record."""
+        with self.notebook() as notebook:
+            (row,) = notebook.rows("select count(*) as n from messages where model is not null")
+            return int(row["n"])
+
+
+def kept_sources(organization: Organization) -> list[str]:
+    """Every kept train.py, the baseline first, once it is sure that all records of them agree."""
+    lineage = Lineage(organization.lab / "lineage", organization.lab.name)
+    with organization.notebook() as notebook:
+        incumbents = notebook.incumbents()
+        sources = [notebook.source(each.source_sha) for each in incumbents]
+        closed = sorted(notebook.experiments(closed=True), key=lambda each: each.ended or 0.0)
+    kept = [each.id for each in closed if each.decision == "keep"]
+    assert [each.commit_sha for each in incumbents] == [each.commit for each in lineage.log()]
+    assert lineage.head() == incumbents[-1].commit_sha
+    assert [lineage.source_at(each.commit_sha) for each in incumbents] == sources
+    assert [each.experiment_id for each in lineage.log()] == ["baseline", *kept]
+    assert [each.experiment for each in incumbents] == [None, *kept]
+    assert (organization.lab / "train.py").read_bytes() == sources[-1].encode()
+    return sources
+
+
+# --- a run of it ----------------------------------------------------------------------------------
+
+Hold = Callable[[Brief], None]
+
+
+class Overheard:
+    """A model whose briefs are kept; ``hold`` may keep it waiting before it answers."""
+
+    def __init__(self, model: Model, briefs: list[Brief], hold: Hold) -> None:
+        self.model, self.briefs, self.hold = model, briefs, hold
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def ask(self, brief: Brief, reply_type: type[Reply]) -> Answer[Reply]:
+        self.briefs.append(brief)
+        self.hold(brief)
+        return self.model.ask(brief, reply_type)
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A run that has ended: why desks closed early, what was asked, what the script has left."""
+
+    reasons: list[str]
+    briefs: list[Brief]
+    left: dict[str, int]
+
+    def asked(self, role: str) -> list[Any]:
+        """What a role read, each time it was asked."""
+        return [brief.reads for brief in self.briefs if brief.role == role]
+
+
+def work(
+    organization: Organization,
+    onlooker: Onlooker | None = None,
+    hold: Hold = lambda brief: None,
+    opened: Callable[[Lab], None] = lambda lab: None,
+) -> Worked:
+    """Open the organization's lab and run it; ``opened`` is told of the lab first."""
+    config = load_config(organization.config_path)
+    briefs: list[Brief] = []
+    with open_lab(config, organization.lab, onlooker or Nobody()) as lab:
+        scripts = list(lab.models.values())
+        overheard = {name: Overheard(model, briefs, hold) for name, model in lab.models.items()}
+        opened(lab)
+        reasons = run(replace(lab, models=overheard))
+    left = scripts[0].remaining() if organization.model == "scripted:script.yaml" else {}
+    return Worked(reasons, briefs, left)
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(PATIENCE_SECONDS), "what was waited for never came"
+
+
+def eventually(happened: Callable[[], Any]) -> Any:
+    """Wait for what must happen."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (outcome := happened()):
+        assert time.monotonic() < deadline, "what was waited for never came"
+        time.sleep(0.01)
+    return outcome
+
+
+def processes_about(folder: Path) -> list[psutil.Process]:
+    """The processes that have ``folder`` in their command line or work in it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in " ".join([process.cwd(), *process.cmdline()]):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found

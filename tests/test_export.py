@@ -1,0 +1,122 @@
+"""The notebook for other programs: what autoresearch reads, and all there is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from org.export import Format, export
+from org.notebook import Notebook
+from org.schema import TABLES
+from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, PROGRAM, short_night
+from trainer.patch import source_sha
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A notebook of a short night, written once: every test reads and changes a copy of it."""
+    path = tmp_path_factory.mktemp("night") / "notebook.sqlite"
+    short_night(path).close()
+    return path
+
+
+@pytest.fixture
+def notebook(written: Path, tmp_path: Path) -> Iterator[Notebook]:
+    notebook = Notebook(Path(shutil.copy(written, tmp_path)))
+    yield notebook
+    notebook.close()
+
+
+def test_the_tsv_is_what_autoresearch_keeps(notebook: Notebook) -> None:
+    wide = source_sha(BASELINE.replace("0.02", "0.04").replace("64", "128"))
+    broken = source_sha(BASELINE.replace("0.02", "0.04").replace("0.0\n", "5 / 0\n"))
+    rows = [
+        ("commit", "val_bpb", "memory_gb", "status", "description"),
+        ("0000000", "1.241200", "1.5", "keep", "baseline"),
+        ("0000000", "1.231800", "1.5", "keep", "Double the matrix learning rate"),
+        (wide[:7], "1.253300", "1.5", "discard", NASTY_TITLE_AS_SEEN),
+        (broken[:7], "0.000000", "0.0", "crash", "Warm up over the first 5 % of the budget"),
+    ]
+    assert export(notebook, "tsv") == "".join("\t".join(row) + "\n" for row in rows)
+
+
+def test_a_tsv_line_of_a_kept_change_begins_with_its_commit(notebook: Notebook) -> None:
+    commits = [f"{number}abcdef{'0' * 33}" for number in (1, 2)]
+    with notebook.transaction() as db:
+        for number, commit in enumerate(commits, start=1):
+            db.table("incumbents").update(number, {"commit_sha": commit})
+    lines = export(notebook, "tsv").splitlines()
+    assert [line.split("\t")[0] for line in lines[1:3]] == ["1abcdef", "2abcdef"]
+
+
+def test_the_csv_has_a_line_for_each_experiment_with_all_its_columns(notebook: Notebook) -> None:
+    rows = list(csv.DictReader(io.StringIO(export(notebook, "csv"))))
+    assert [row["number"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["decision"] for row in rows] == ["keep", "discard", "crash", "discard", ""]
+    assert set(TABLES["experiments"][0]) < set(rows[0])
+    first, _, crash, *_ = rows
+    assert float(first["effect"]) == pytest.approx(-0.0094)
+    assert float(first["standard_error"]) == pytest.approx(0.00129, abs=1e-5)
+    assert (first["val_bpb"], first["known_dollars"]) == ("1.2318", "0.05")
+    assert first["replies_of_unknown_price"] == "1"
+    assert (crash["val_bpb"], crash["standard_error"]) == ("", "")
+
+
+def test_the_json_has_every_record_as_it_is(notebook: Notebook) -> None:
+    everything = json.loads(export(notebook, "json"))
+    kept, nasty, crash, *_ = everything["experiments"]
+    assert nasty["title"] == NASTY_TITLE
+    assert kept["hypothesis"]["expected_effect"] == -0.005
+    assert kept["patch"]["edits"][0]["replace"] == "learning_rate = 0.04"
+    assert [trial["purpose"] for trial in kept["trials"]] == ["candidate", "confirm"]
+    assert [trial["val_bpb"] for trial in kept["trials"]] == [1.2301, 1.2318]
+    assert crash["trials"][0]["outcome"] == "crashed"
+    assert len(everything["baseline_trials"]) == 3
+    assert [one["experiment"] for one in everything["incumbents"]] == [None, kept["id"]]
+    assert everything["improvement"]["effect"] == pytest.approx(-0.0094)
+    assert kept["program_sha"] == source_sha(PROGRAM)
+
+
+def test_the_json_has_no_org_yaml_for_it_may_hold_addresses_and_paths(notebook: Notebook) -> None:
+    with notebook.transaction() as db:
+        db.execute("""update runs set org_yaml = '{"base_url": "http://me:secret@host"}'""")
+    assert "secret" not in export(notebook, "json")
+
+
+def test_the_markdown_is_a_table_in_which_a_title_means_nothing(notebook: Notebook) -> None:
+    lines = export(notebook, "md").splitlines()
+    table = lines[: lines.index("")]
+    cells = {line.replace("\\|", "").count("|") for line in table}
+    assert cells == {10}
+    assert len(table) == 2 + 1 + 5
+    assert r"Double the \[red\]width\[/red\] \| now \<b\>bold\</b\>" in table[4]
+    assert "−0.0094 ± 0.0013" in table[3]
+    assert lines[-3].startswith("Improvement over the baseline: −0.0094 ± 0.0013 bpb")
+    assert lines[-1].endswith("cost ≥$0.21")
+
+
+@pytest.mark.parametrize("form", get_args(Format))
+def test_nothing_that_is_exported_can_move_a_terminal(notebook: Notebook, form: Format) -> None:
+    text = export(notebook, form)
+    assert text.endswith("\n")
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text if c not in "\n\t")
+
+
+@pytest.mark.parametrize("form", get_args(Format))
+def test_an_empty_notebook_is_an_empty_table(tmp_path: Path, form: Format) -> None:
+    notebook = Notebook(tmp_path / "empty.sqlite")
+    text = export(notebook, form)
+    notebook.close()
+    if form == "json":
+        assert json.loads(text)["experiments"] == []
+    elif form == "md":
+        assert "The baseline has not been measured yet." in text
+    else:
+        assert len(text.splitlines()) == 1

@@ -1,0 +1,256 @@
+"""A run that is stopped, interrupted or killed goes on where it was: nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from org.lab import Lab
+from org.notebook import Experiment, Incumbent
+from org.onlooker import Nobody
+from tests.organizations import (
+    Organization,
+    direction,
+    eventually,
+    gated,
+    idea,
+    kept_sources,
+    patch,
+    plain_experiment,
+    processes_about,
+    review,
+    screening,
+    work,
+)
+
+Organize = Callable[..., Organization]
+
+KEEP = plain_experiment("GAIN = 0.0", "GAIN = 1.0")
+DISCARD = plain_experiment("GAIN = 1.0", "GAIN = 0.5")
+
+
+class StopsAfterOne(Nobody):
+    """Asks for a stop as soon as an experiment is closed."""
+
+    lab: Lab
+
+    def opened(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+        self.lab.stop.set()
+
+
+class Gates:
+    """The gates that hold up the trials of `gated`, by name, and the trials that were begun."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "gates").mkdir()
+
+    def shut(self, name: str) -> None:
+        (self.folder / "gates" / name).touch()
+
+    def open(self, name: str) -> None:
+        (self.folder / "gates" / name).unlink()
+
+    @property
+    def begun(self) -> Counter[str]:
+        """How often each trial was begun."""
+        path = self.folder / "started"
+        return Counter(path.read_text().splitlines() if path.exists() else [])
+
+    def wait_until_begun(self, name: str, times: int = 1) -> None:
+        eventually(lambda: self.begun[name] == times)
+
+
+@pytest.fixture
+def gates(tmp_path: Path) -> Gates:
+    return Gates(tmp_path)
+
+
+CANDIDATE, CONFIRM = "gain 1.0 seed 1", "gain 1.0 seed 1001"
+ALL_TRIALS = ["gain 0.0 seed 1", "gain 0.0 seed 2", CANDIDATE, CONFIRM, "gain 0.5 seed 1"]
+
+
+def assert_all_done_once(organization: Organization) -> None:
+    """Both experiments are on record, every reply and every trial once, and all records agree."""
+    assert [organization.experiment(n).decision for n in (1, 2)] == ["keep", "discard"]
+    with organization.notebook() as notebook:
+        assert len(notebook.experiments()) == 2
+        run = notebook.latest_run()
+        assert run is not None
+        assert run.ended is not None
+    assert organization.replies_count() == len(organization.script)
+    assert [purpose for purpose, *_ in organization.trials()] == [
+        *("baseline", "baseline", "candidate", "confirm", "candidate")
+    ]
+    assert len(list((organization.lab / "trials").iterdir())) == 5
+    sources = kept_sources(organization)
+    assert [("GAIN = 0.0" in text, "GAIN = 1.0" in text) for text in sources] == [
+        *((True, False), (False, True))
+    ]
+
+
+def test_a_run_that_was_stopped_between_two_experiments_goes_on_with_the_second(
+    organize: Organize,
+):
+    refused = screening("Too small.", approved=False)
+    change = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.5"), refused, review()]
+    other = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.7"), refused, review()]
+    organization = organize(experiments=2, attempts=1, script=change + other)
+    stopper = StopsAfterOne()
+    first = work(organization, stopper, opened=stopper.opened)
+    assert first.reasons == []
+    assert first.left == {"director": 1, "thinker": 1, "engineer": 1, "reviewer": 2}
+    second = work(organization)
+    assert (second.reasons, second.left) == ([], {})
+    with organization.notebook() as notebook:
+        assert [each.summary for each in notebook.experiments()] == ["GAIN = 0.5", "GAIN = 0.7"]
+        (run,) = notebook.rows("select ended from runs")
+    assert run["ended"] is not None
+
+
+def test_a_trial_that_was_abandoned_is_begun_afresh_and_nothing_else_is_repeated(
+    organize: Organize, gates: Gates
+):
+    organization = organize(source=gated(gates.folder), experiments=2, script=KEEP + DISCARD)
+    gates.shut(CONFIRM)
+    labs: list[Lab] = []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work, organization, opened=labs.append)
+        gates.wait_until_begun(CONFIRM)
+        labs[0].stop.set()
+        labs[0].abandon.set()
+        assert running.result().reasons == []
+    assert processes_about(organization.folder) == []
+    gates.open(CONFIRM)
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    assert gates.begun == Counter([*ALL_TRIALS, CONFIRM])
+    assert_all_done_once(organization)
+
+
+# --- a real process -------------------------------------------------------------------------------
+
+Start = Callable[[Organization], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `python -m org run` as a person would; what is left of it in the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(organization: Organization) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "org", "run"],
+            cwd=organization.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    for process in processes_about(tmp_path):
+        process.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a process that ends well has said."""
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said
+
+
+def test_a_run_that_is_killed_during_a_trial_goes_on_without_a_lost_or_doubled_experiment(
+    organize: Organize, start: Start, gates: Gates
+):
+    organization = organize(source=gated(gates.folder), experiments=2, script=KEEP + DISCARD)
+    gates.shut(CANDIDATE)
+    gates.shut(CONFIRM)
+
+    # Killed alone: its trial goes on, and the next run waits for it.
+    first = start(organization)
+    gates.wait_until_begun(CANDIDATE)
+    first.kill()
+    first.wait()
+    second = start(organization)
+    gates.open(CANDIDATE)
+
+    # Killed with everything that it has begun, as by a power cut: the trial is begun afresh.
+    gates.wait_until_begun(CONFIRM)
+    for process in processes_about(organization.folder):
+        process.kill()
+    second.wait()
+    eventually(lambda: processes_about(organization.folder) == [])
+    third = start(organization)
+    gates.open(CONFIRM)
+    assert "keep" in ended(third)
+
+    assert gates.begun == Counter([*ALL_TRIALS, CONFIRM])
+    assert_all_done_once(organization)
+    assert processes_about(organization.folder) == []
+
+
+def test_ctrl_c_lets_the_trial_finish_says_how_to_go_on_and_loses_nothing(
+    organize: Organize, start: Start, gates: Gates
+):
+    organization = organize(source=gated(gates.folder), experiments=2, script=KEEP + DISCARD)
+    gates.shut(CANDIDATE)
+    first = start(organization)
+    assert first.stdout is not None
+    gates.wait_until_begun(CANDIDATE)
+    os.kill(first.pid, signal.SIGINT)
+    said = next(line for line in first.stdout if "Ctrl-C" in line)
+    assert "stopping after the trials at hand" in said
+    gates.open(CANDIDATE)
+    rest, _ = first.communicate()
+    assert first.returncode == 130
+    assert "To go on: python -m org run" in rest
+    assert "Traceback" not in rest
+    assert [purpose for purpose, *_ in organization.trials(1)] == ["candidate"]
+    assert processes_about(organization.folder) == []
+
+    ended(start(organization))
+    assert gates.begun == Counter(ALL_TRIALS)
+    assert_all_done_once(organization)
+
+
+def test_a_second_ctrl_c_abandons_the_trial_and_the_next_run_measures_the_baseline(
+    organize: Organize, start: Start, gates: Gates
+):
+    organization = organize(source=gated(gates.folder), script=[])
+    gates.shut("gain 0.0 seed 1")
+    process = start(organization)
+    assert process.stdout is not None
+    gates.wait_until_begun("gain 0.0 seed 1")
+    os.kill(process.pid, signal.SIGINT)
+    next(line for line in process.stdout if "stopping" in line)
+    os.kill(process.pid, signal.SIGINT)
+    rest, _ = process.communicate()
+    assert process.returncode == 130
+    assert "abandoning the trials at hand" in rest
+    assert organization.trials() == []
+    assert processes_about(organization.folder) == []
+
+    gates.open("gain 0.0 seed 1")
+    (reason,) = work(organization).reasons
+    assert "'director' is asked for reply 1" in reason
+    assert gates.begun == Counter(["gain 0.0 seed 1", "gain 0.0 seed 1", "gain 0.0 seed 2"])
+    assert len(kept_sources(organization)) == 1

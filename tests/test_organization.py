@@ -1,0 +1,352 @@
+"""A whole organization at work, from org.yaml to the notebook: only its people are scripted."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from org.cli import main
+from org.lab import exclusive
+from org.lineage import Lineage
+from org.notebook import Experiment, Incumbent
+from org.onlooker import Nobody
+from roles.model import Brief
+from roles.records import ReviewReads
+from tests.organizations import (
+    TWO_LINES,
+    Organization,
+    direction,
+    idea,
+    kept_sources,
+    patch,
+    plain_experiment,
+    review,
+    screening,
+    wait_for,
+    work,
+)
+from tests.sources import NO_MODEL, SCRIPTED
+
+Organize = Callable[..., Organization]
+
+CRASHING = ("import torch\n", "import torch\nraise ValueError('the width must be even')\n")
+
+
+# --- one experiment -------------------------------------------------------------------------------
+
+
+def test_a_change_that_is_better_is_kept_and_every_record_of_it_is_the_same_bytes(
+    organize: Organize,
+):
+    organization = organize(script=plain_experiment("GAIN = 0.0", "GAIN = 1.0"))
+    worked = work(organization)
+    experiment = organization.experiment()
+    assert (experiment.decision, worked.reasons, worked.left) == ("keep", [], {})
+    assert experiment.effect is not None
+    assert experiment.effect < 0
+    kept = SCRIPTED.replace("GAIN = 0.0", "GAIN = 1.0")
+    assert kept_sources(organization) == [SCRIPTED, kept]
+    commit = Lineage(organization.lab / "lineage", "lab").log()[-1]
+    for word in ("GAIN = 1.0", "Small letters are likelier.", "confirmed", "Gains matter."):
+        assert word in commit.message
+    assert [purpose for purpose, *_ in organization.trials(1)] == ["candidate", "confirm"]
+    with organization.notebook() as notebook:
+        run = notebook.latest_run()
+        assert run is not None
+        assert run.ended is not None
+        assert notebook.incumbents()[-1].val_bpb == organization.trials(1)[-1][-1]
+
+
+def test_a_change_that_is_worse_is_discarded_after_one_trial(organize: Organize):
+    organization = organize(script=plain_experiment("GAIN = 0.0", "GAIN = -1.0"))
+    work(organization)
+    experiment = organization.experiment()
+    assert experiment.decision == "discard"
+    assert experiment.effect is not None
+    assert experiment.effect > 0
+    assert experiment.lesson == "Gains matter."
+    assert [purpose for purpose, *_ in organization.trials(1)] == ["candidate"]
+    assert kept_sources(organization) == [SCRIPTED]
+
+
+def test_an_edit_that_does_not_match_goes_back_with_the_nearest_lines_and_is_mended(
+    organize: Organize,
+):
+    organization = organize(
+        script=[
+            *(direction(), idea()),
+            *(patch("GAIN = 0.00", "GAIN = -1.0"), patch("GAIN = 0.0", "GAIN = -1.0")),
+            *(screening(), review()),
+        ]
+    )
+    worked = work(organization)
+    first, second = worked.asked("engineer")
+    assert first.complaint == ""
+    assert "SEARCH block 1 matches nothing" in second.complaint
+    assert "| GAIN = 0.0" in second.complaint
+    assert "GAIN = 0.00" in second.previous
+    assert organization.experiment().decision == "discard"
+    assert len(organization.trials(1)) == 1
+
+
+def test_a_crash_is_mended_by_an_engineer_who_was_shown_the_traceback(organize: Organize):
+    organization = organize(
+        script=[
+            *(direction(), idea()),
+            *(patch(CRASHING[0].rstrip(), CRASHING[1].rstrip()), screening()),
+            *(patch("GAIN = 0.0", "GAIN = -1.0"), screening(), review()),
+        ]
+    )
+    worked = work(organization)
+    _, second = worked.asked("engineer")
+    assert "crashed: ValueError: the width must be even" in second.complaint
+    assert "Traceback (most recent call last)" in second.log
+    assert "the width must be even" in second.log
+    outcomes = [outcome for _, outcome, _ in organization.trials(1)]
+    assert outcomes == ["crashed", "completed"]
+    assert organization.experiment().decision == "discard"
+
+
+def test_a_crash_that_is_not_mended_in_all_attempts_ends_the_experiment(organize: Organize):
+    crash = patch(CRASHING[0].rstrip(), CRASHING[1].rstrip())
+    again = patch("import torch", "raise ValueError('it is odd still')")
+    organization = organize(
+        attempts=2,
+        script=[direction(), idea(), crash, screening(), again, screening(), review()],
+    )
+    worked = work(organization)
+    experiment = organization.experiment()
+    assert experiment.decision == "crash"
+    assert "given up after 2 attempts" in (experiment.reason or "")
+    assert "it is odd still" in (experiment.reason or "")
+    assert [outcome for _, outcome, _ in organization.trials(1)] == ["crashed", "crashed"]
+    (reads,) = [each for each in worked.asked("reviewer") if isinstance(each, ReviewReads)]
+    assert "it is odd still" in reads.log
+    assert kept_sources(organization) == [SCRIPTED]
+
+
+def test_what_was_tried_before_or_is_forbidden_is_stopped_before_it_costs_a_trial(
+    organize: Organize,
+):
+    worse, same = "GAIN = -1.0", "GAIN = -1.0  # said otherwise"
+    organization = organize(
+        experiments=2,
+        attempts=2,
+        script=[
+            *plain_experiment("GAIN = 0.0", worse),
+            *(direction(), idea("The same again"), patch("GAIN = 0.0", same)),
+            *(idea("Another seed"), patch("GAIN = 0.0", "GAIN = 0.5\ntorch.manual_seed(7)")),
+            *(patch("GAIN = 0.0", "GAIN = 0.5"), screening("Too small.", approved=False)),
+            review(),
+        ],
+    )
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    *_, again = worked.asked("thinker")
+    assert again.objections == (
+        "'The same again' was tried already: experiment 1 ran the same program.",
+    )
+    *_, objected = worked.asked("engineer")
+    assert "seed" in objected.complaint
+    second = organization.experiment(2)
+    assert (second.decision, second.title) == ("discard", "Another seed")
+    assert "Too small." in (second.reason or "")
+    assert organization.trials(2) == []
+
+
+def test_advisers_speak_at_their_moment_and_are_heard_by_those_after_them(organize: Organize):
+    organization = organize(
+        attempts=1,
+        advisers=[
+            {"name": "skeptic", "before": "engineer"},
+            {"name": "historian", "after": "screen"},
+        ],
+        script=[
+            *(direction(), idea(), ("skeptic", "I doubt it."), patch("GAIN = 0.0", "GAIN = 0.5")),
+            *(screening("No.", approved=False), ("historian", "As in 1847."), review()),
+        ],
+    )
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    assert [speaker for speaker, _ in organization.said()] == [
+        *("director", "thinker", "skeptic", "engineer", "reviewer", "historian", "reviewer")
+    ]
+    heard = {
+        brief.role: tuple(a.text for a in getattr(brief.reads, "advice", ()))
+        for brief in worked.briefs
+    }
+    assert heard["director"] == heard["thinker"] == ()
+    assert heard["engineer"] == ("I doubt it.",)
+    assert heard["reviewer"] == ("I doubt it.", "As in 1847.")
+    (skeptic,) = worked.asked("skeptic")
+    assert skeptic.moment == "before engineer"
+    assert "Small letters are likelier." in skeptic.discussion
+
+
+# --- two desks ------------------------------------------------------------------------------------
+
+
+class InTurn(Nobody):
+    """Lets two desks come to their reviews, then one whose diff has ``first`` in it be done first."""
+
+    def __init__(self, first: str) -> None:
+        self.first = first
+        self.other_has_come, self.first_is_closed = threading.Event(), threading.Event()
+
+    def hold(self, brief: Brief) -> None:
+        if not isinstance(brief.reads, ReviewReads):
+            return
+        if self.first in brief.reads.diff:
+            wait_for(self.other_has_come)
+        else:
+            self.other_has_come.set()
+            wait_for(self.first_is_closed)
+
+    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+        self.first_is_closed.set()
+
+
+def two_desks(organize: Organize, *patches: tuple[str, str], **fields: object) -> Organization:
+    said = [direction(), idea(), screening()] * 2
+    written = [patch(*each) for each in patches]
+    return organize(
+        source=TWO_LINES,
+        experiments=2,
+        script=[*said, *written],
+        more={"desks": 2, "devices": ["cpu:0", "cpu:1"]},
+        **fields,
+    )
+
+
+def test_of_two_that_beat_the_same_incumbent_the_second_is_tried_again_on_top_of_the_first(
+    organize: Organize,
+):
+    organization = two_desks(organize, ("GAIN = 0.0", "GAIN = 1.0"), ("LIFT = 0.0", "LIFT = 0.5"))
+    organization.script += [review()] * 3
+    organization.write()
+    turns = InTurn("+GAIN = 1.0")
+    worked = work(organization, turns, turns.hold)
+    assert (worked.reasons, worked.left) == ([], {})
+    gain = TWO_LINES.replace("GAIN = 0.0", "GAIN = 1.0")
+    both = gain.replace("LIFT = 0.0", "LIFT = 0.5")
+    assert kept_sources(organization) == [TWO_LINES, gain, both]
+    with organization.notebook() as notebook:
+        incumbents = notebook.incumbents()
+    scores = [each.val_bpb for each in incumbents]
+    assert scores == sorted(scores, reverse=True)
+    # The second one: chosen and confirmed on the old incumbent, then once more on the new one.
+    (last,) = [n for n in (1, 2) if organization.experiment(n).id == incumbents[-1].experiment]
+    assert [purpose for purpose, *_ in organization.trials(last)] == ["candidate", "confirm"] * 2
+    assert organization.experiment(last).effect == pytest.approx(scores[2] - scores[1])
+
+
+def test_of_two_that_beat_the_same_incumbent_one_that_no_longer_applies_is_written_anew(
+    organize: Organize,
+):
+    organization = two_desks(organize, ("GAIN = 0.0", "GAIN = 1.0"), ("GAIN = 0.0", "GAIN = 2.0"))
+    organization.script += [review(), review()]  # the two that are held up
+    organization.script += [patch("GAIN = 1.0", "GAIN = 2.0"), screening(), review()]
+    organization.write()
+    turns = InTurn("+GAIN = 1.0")
+    worked = work(organization, turns, turns.hold)
+    assert (worked.reasons, worked.left) == ([], {})
+    *_, anew = worked.asked("engineer")
+    assert "The incumbent has moved" in anew.complaint
+    assert "matches nothing" in anew.complaint
+    assert "GAIN = 1.0" in anew.source
+    one, two = (TWO_LINES.replace("GAIN = 0.0", f"GAIN = {gain}") for gain in (1.0, 2.0))
+    assert kept_sources(organization) == [TWO_LINES, one, two]
+
+
+# --- what a user can get wrong --------------------------------------------------------------------
+
+
+def org_run(organization: Organization) -> Result:
+    return CliRunner().invoke(main, ["run", "--config", str(organization.config_path)])
+
+
+def complaint(result: Result) -> str:
+    """What a user is told, in one line and with exit code 2."""
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    line = result.stderr.rstrip("\n")
+    assert "\n" not in line
+    assert "Traceback" not in result.output
+    return line
+
+
+def test_a_second_run_in_the_same_lab_is_refused_and_names_the_first(organize: Organize):
+    organization = organize()
+    with exclusive(organization.lab):
+        assert f"in use by process {os.getpid()}" in complaint(org_run(organization))
+
+
+def test_all_typos_of_an_org_yaml_are_told_at_once(organize: Organize):
+    organization = organize(more={"desk": 2, "trial": {"second": 3}, "devices": "many"})
+    result = org_run(organization)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{organization.config_path}:") for line in lines)
+    for hint in ("desks", "seconds", "many"):
+        assert hint in result.stderr
+
+
+def test_a_missing_prompt_is_one_clear_line(organize: Organize):
+    organization = organize(advisers=[{"name": "skeptic", "before": "train", "prompt": "no.md"}])
+    assert f"there is no {organization.folder / 'no.md'}" in complaint(org_run(organization))
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("gpt-9", "expected playbook, openai:NAME or scripted:PATH, not 'gpt-9'"),
+        ("openai:gpt-9", "needs a key: set OPENAI_API_KEY"),
+        ("scripted:no.yaml", "no.yaml"),
+        ("scripted:prompt.md", "a list is expected"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_one_clear_line(organize: Organize, model: str, told: str):
+    assert told in complaint(org_run(organize(model=model)))
+
+
+def test_an_endpoint_that_is_no_url_is_one_clear_line(
+    organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", "somewhere")
+    assert "'somewhere' is no endpoint" in complaint(org_run(organize(model="openai:test")))
+
+
+def test_a_lab_that_cannot_be_written_is_one_clear_line(organize: Organize):
+    organization = organize(more={"lab": "program.md/lab"})
+    line = complaint(org_run(organization))
+    assert f"the lab {organization.folder / 'program.md/lab'} cannot be written" in line
+
+
+def test_a_corpus_that_is_too_small_is_one_clear_line(organize: Organize, tmp_path: Path):
+    text = tmp_path / "short.txt"
+    text.write_text("In the beginning.")
+    organization = organize()
+    organization.setting = organization.setting.model_copy(update={"corpus": f"files:{text}"})
+    organization.write()
+    assert str(text) in complaint(org_run(organization))
+
+
+def test_a_train_py_that_never_hands_over_a_model_is_one_clear_line(organize: Organize):
+    organization = organize(source=NO_MODEL)
+    line = complaint(org_run(organization))
+    assert f"the baseline {organization.folder / 'train.py'} crashed" in line
+    assert "log.txt" in line
+
+
+def test_another_train_py_in_the_same_lab_is_one_clear_line(organize: Organize):
+    organization = organize(script=plain_experiment("GAIN = 0.0", "GAIN = -1.0"))
+    work(organization)
+    (organization.folder / "train.py").write_text(TWO_LINES)
+    assert "began from another train.py" in complaint(org_run(organization))
