@@ -50,6 +50,7 @@ def run(lab: Lab) -> list[str]:
         reasons = _desks(lab, chart, saver)
     finally:
         connection.close()
+        lab.notebook.set_worked_seconds(lab.run.id, lab.worked_seconds())
     if not reasons and not lab.stop.is_set():
         lab.notebook.end_run(lab.run.id)
     return reasons
@@ -82,8 +83,9 @@ def measure_baseline(lab: Lab) -> None:
 
 def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     trial_id = f"baseline-{seed}"
-    what = f"baseline, seed {seed}"
-    trial = lab.measure(trial_id, source, seed, desk=f"baseline {seed}", what=what)
+    place, what = f"trial {seed}", f"baseline, seed {seed}"
+    trial = lab.measure(trial_id, source, seed, desk=place, what=what)
+    lab.onlooker.doing(place, "")
     if trial.outcome != "completed":
         log = lab.folder / "trials" / trial_id / "log.txt"
         raise LabError(

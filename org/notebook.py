@@ -288,12 +288,16 @@ class Notebook:
         with self.transaction() as db:
             db.table("experiments").update(experiment_id, columns)
 
-    def known_sources(self, *, besides: str) -> dict[str, int]:
-        """Normalized hash of every source tried so far, to the number of its experiment."""
+    def known_sources(self, *, before: Experiment) -> dict[str, int]:
+        """Normalized hash of every source tried so far, to the number of its experiment.
+
+        Of the experiments that are still open only those with a lower number count: of two desks
+        that write the same program at the same moment, one goes on.
+        """
         rows = self.rows(
-            "select normalized_sha, number from experiments"
-            " where normalized_sha is not null and id != :besides order by number desc",
-            {"besides": besides},
+            "select normalized_sha, number from experiments where normalized_sha is not null"
+            " and id != :id and (decision is not null or number < :number) order by number desc",
+            {"id": before.id, "number": before.number},
         )
         return {row["normalized_sha"]: row["number"] for row in rows}
 

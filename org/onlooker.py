@@ -15,7 +15,7 @@ class Onlooker(Protocol):
         """Something a person should know: one line, kept on the screen."""
 
     def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
-        """What a desk does now, and how long it is expected to take (0: unknown)."""
+        """What a desk does now ("" for nothing more), and its seconds of training, if it trains."""
 
     def measured(self, what: str, trial: Trial) -> None:
         """A trial has ended."""

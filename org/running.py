@@ -15,6 +15,7 @@ from org.config import Config, load_config
 from org.desk import run
 from org.lab import Lab, Stopped
 from org.opening import open_lab
+from org.plain import one_line
 from org.reports import experiments_report
 from org.terminal import Terminal
 
@@ -43,12 +44,12 @@ def run_here(config_path: Path, folder: Path | None) -> int:
                 reasons = []
         if lab.notebook.incumbent() is not None:
             console.print(experiments_report(lab.notebook))
-            console.print(Text(f"\nTo go on:\n{further(where)}"), soft_wrap=True)
         if lab.stop.is_set():
-            console.print(Text(f"Stopped. To go on: python -m org run{where}"), soft_wrap=True)
+            console.print(Text(f"\nStopped. To go on: python -m org run{where}"), soft_wrap=True)
             return INTERRUPTED
+        console.print(Text(f"\nTo go on:\n{further(where)}"), soft_wrap=True)
         for reason in reasons:
-            console.print(Text(f"A desk closed early: {reason}", style="red"))
+            console.print(Text(f"A desk closed early: {one_line(reason)}", style="red"))
         return 1 if reasons else 0
 
 

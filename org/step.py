@@ -72,7 +72,7 @@ class Step:
 
     def tried_before(self, candidate: str) -> int | None:
         """The number of another experiment that had the same program, if one did."""
-        known = self.notebook.known_sources(besides=self.experiment.id)
+        known = self.notebook.known_sources(before=self.experiment)
         return known.get(normalized_sha(candidate))
 
     def keep_candidate(self, patch: Patch, head_sha: str, candidate: str) -> str:

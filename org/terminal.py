@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,8 @@ from org.notebook import Experiment, Incumbent
 from org.plain import one_line
 from org.reports import COLOURS
 from trainer.trial import Trial
+
+INDENT = (0, 0, 0, 5)  # cells before what is said of an experiment: right under its decision
 
 
 class Terminal:
@@ -46,7 +49,7 @@ class Terminal:
         self._live.stop()
 
     def note(self, text: str) -> None:
-        self.console.print(Text(text, style="dim"))
+        self.console.print(Text(one_line(text), style="dim"))
 
     def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
         with self._lock:
@@ -64,10 +67,11 @@ class Terminal:
         line.append(f"{decision:<8}", style=COLOURS.get(decision, "default"))
         line.append(f" {one_line(experiment.title or '(no hypothesis)')}")
         self.console.print(line)
-        self.console.print(Text(f"     {one_line(experiment.reason or '')}", style="dim"))
+        reason = Text(one_line(experiment.reason or ""), style="dim")
+        self.console.print(Padding(reason, INDENT))
         if decision == "keep":
-            best = f"     the incumbent's val_bpb is now {incumbent.val_bpb:.4f}"
-            self.console.print(Text(best, style="green"))
+            best = Text(f"the incumbent's val_bpb is now {incumbent.val_bpb:.4f}", style="green")
+            self.console.print(Padding(best, INDENT))
 
     def _now(self) -> Table:
         """What the desks are doing, one row each."""
@@ -76,8 +80,10 @@ class Terminal:
             doing = sorted(self._doing.items())
         for desk, (what, since, expected) in doing:
             spent = time.monotonic() - since
-            of = f" of about {expected:.0f} s" if expected else " s"
-            rows.add_row(Text(desk, style="cyan"), Text(what), Text(f"{spent:.0f}{of}", "dim"))
+            training = f", {expected:g} s of it training" if expected else ""
+            rows.add_row(
+                Text(desk, style="cyan"), Text(what), Text(f"{spent:.0f} s{training}", "dim")
+            )
         return rows
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from org.notebook import Incumbent, Message, Notebook, Run
 from roles.records import Direction, Hypothesis, Verdict
+from trainer.patch import Edit, Patch
 from trainer.trial import Trial
 
 DIRECTION = Direction(category="optimizer", focus="rates", assignee="optimizer", reason="untried")
@@ -110,6 +111,20 @@ def test_only_fresh_runs_count_for_a_source(notebook):
     notebook.record_trial("t2", "r", experiment.id, "confirm", trial(sha, 1.8, seed=2))
     notebook.record_trial("t3", "r", experiment.id, "confirm", trial(sha, None, seed=3))
     assert notebook.fresh_runs(sha) == [1.8]
+
+
+def test_of_two_open_experiments_with_the_same_program_only_the_later_one_repeats_it(notebook):
+    sha = notebook.keep_source("candidate = 5\n")
+    first, second = (notebook.reserve_experiment("r", "desk 1", None) for _ in range(2))
+    patch = Patch(edits=(Edit(search="a", replace="b"),))
+    for experiment in (first, second):
+        notebook.set_patch(
+            experiment.id, patch, head_sha=sha, candidate_sha=sha, normalized_sha="same"
+        )
+    assert notebook.known_sources(before=first) == {}
+    assert notebook.known_sources(before=second) == {"same": first.number}
+    notebook.close_experiment(second.id, Verdict(decision="discard", reason=""), None)
+    assert notebook.known_sources(before=first) == {"same": second.number}
 
 
 def test_unknown_dollars_are_null_and_not_counted_as_nothing(notebook):
