@@ -231,6 +231,8 @@ class TrialConfig(Section):
     """The allowance before the first step, beyond which the clock runs."""
     threads: int | None = None
     """Processor threads of one trial."""
+    memory_gb: float | None = None
+    """Gigabytes of this machine's memory, not of a GPU's, beyond which a trial is ended."""
 
     @field_validator("*")
     @classmethod

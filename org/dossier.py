@@ -18,6 +18,7 @@ from org.reports import COLOURS, listing
 from org.results import Result, read_result
 from org.rows import title
 from roles.records import Direction, Hypothesis, Record
+from trainer.telemetry import digest
 from trainer.trial import Trial
 
 LOG_LINES = 12  # of the end of what a failed trial printed
@@ -38,6 +39,7 @@ def one_experiment(notebook: Notebook, number: int) -> RenderableType:
         parts += _section("patch", coloured(patch))
     if trials := _trials(notebook, experiment):
         parts += _section("trials", _trials_table(trials))
+        parts.append(Padding(_telemetry(trials), (0, 0, 0, 2), expand=False))
         for _, trial in trials:
             if trial.outcome != "completed":
                 parts.append(Padding(_log(trial), (0, 0, 0, 2), expand=False))
@@ -142,6 +144,12 @@ def _trials_table(trials: list[tuple[str, Trial]]) -> Table:
             f"{trial.peak_memory_mb / 1024:.1f} GB",
         )
     return table
+
+
+def _telemetry(trials: list[tuple[str, Trial]]) -> Text:
+    """How each trial went besides its score."""
+    told = (f"{purpose} {trial.seed}: {digest(trial)}" for purpose, trial in trials)
+    return Text("\n".join(told), "dim")
 
 
 def _log(trial: Trial) -> Text:

@@ -95,6 +95,7 @@ def write(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         source=source,
         previous=state["previous"],
         complaint=state["complaint"],
+        telemetry=step.telemetry(state["candidate_sha"]) if state["outcome"] == "crash" else "",
         log=state["log"],
         advice=state.get("advice", ()),
     )
@@ -174,6 +175,8 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         diff=step.diff_so_far(),
         decision=decision,
         evidence=reason,
+        telemetry=step.telemetry(state.get("candidate_sha", "")),
+        head_telemetry=step.telemetry_of_head(state["head_sha"]),
         log=state["log"],
         advice=state.get("advice", ()),
     )

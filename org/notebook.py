@@ -360,6 +360,15 @@ class Notebook:
         where = "source_sha = :sha and purpose in ('baseline', 'confirm')"
         return self._scores(where, {"sha": source})
 
+    def latest_fresh_trial(self, source: str) -> Trial | None:
+        """The last completed of the runs that count for a source."""
+        rows = self.rows(
+            "select trial_json from trials where source_sha = :sha and outcome = 'completed'"
+            " and purpose in ('baseline', 'confirm') order by rowid desc limit 1",
+            {"sha": source},
+        )
+        return Trial.model_validate_json(rows[0]["trial_json"]) if rows else None
+
     def _scores(self, where: str, parameters: dict[str, Any]) -> list[float]:
         sql = f"select val_bpb from trials where outcome = 'completed' and {where} order by rowid"
         return [row["val_bpb"] for row in self.rows(sql, parameters)]

@@ -13,6 +13,7 @@ from roles.model import Model
 from roles.records import Digest, Verdict
 from trainer.evidence import Evidence, weigh
 from trainer.patch import Patch, apply_patch, diff, normalized_sha
+from trainer.telemetry import digest
 from trainer.trial import Trial
 
 # Candidates are all tried under one seed; what decides is the fresh seed that confirms.
@@ -131,6 +132,16 @@ class Step:
         done = self.notebook.trials_of(self.experiment.id, candidate_sha)
         scores = [trial.val_bpb for trial in done if trial.val_bpb is not None]
         return weigh(scores, self.notebook.fresh_runs(head_sha), self.lab.noise_bpb())
+
+    def telemetry(self, candidate_sha: str) -> str:
+        """How the last trial of a candidate in this experiment went; empty if there was none."""
+        done = self.notebook.trials_of(self.experiment.id, candidate_sha)
+        return digest(done[-1]) if done else ""
+
+    def telemetry_of_head(self, head_sha: str) -> str:
+        """How the latest trial went by which a head was judged, to hold another against it."""
+        trial = self.notebook.latest_fresh_trial(head_sha)
+        return digest(trial) if trial else ""
 
     # --- the end ----------------------------------------------------------------------------
 

@@ -31,9 +31,9 @@ KNOBS: tuple[Knob, ...] = (
          down=Turn(0.002, "Muon's steps have a fixed size; smaller ones let a small batch average out its noise.")),
     Knob("EMBEDDING_LR", "optimizer", Times(1.5),
          up=Turn(0.004, "Most rows of an embedding are seen seldom and must move far when they are seen."),
-         down=Turn(0.002, "Rows of frequent tokens are updated at every step and jitter under a large learning rate.")),
+         down=Turn(0.008, "Rows of frequent tokens are updated at every step and jitter under a large learning rate.")),
     Knob("HEAD_LR", "optimizer", Times(2),
-         up=Turn(0.012, "The head starts near zero, and until it has grown the layers below receive hardly any gradient."),
+         up=Turn(0.001, "The head starts near zero, and until it has grown the layers below receive hardly any gradient."),
          down=Turn(0.001, "The head sees every token at every step; a calmer one is a steadier target for the layers below.")),
     Knob("SCALAR_LR", "optimizer", Times(2),
          up=Turn(0.001, "The few scalars that mix the residual stream have little time to find their values."),
@@ -53,7 +53,7 @@ KNOBS: tuple[Knob, ...] = (
          down=Turn(0.0005, "Few steps leave no time for the inertia of a long first moment.")),
     Knob("MUON_MOMENTUM", "optimizer", NearOne(2),
          up=Turn(0.001, "More momentum averages over more batches before the update is orthogonalized."),
-         down=Turn(0.012, "In a few hundred steps momentum 0.95 lags behind by a good part of the run.")),
+         down=Turn(0.006, "In a few hundred steps momentum 0.95 lags behind by a good part of the run.")),
     Knob("MUON_START_MOMENTUM", "optimizer", NearOne(2),
          up=Turn(0.0005, "Starting at the final momentum averages more from the start."),
          down=Turn(0.0005, "The first gradients all say the same and soon mean nothing; little momentum forgets them.")),
@@ -79,7 +79,7 @@ KNOBS: tuple[Knob, ...] = (
     # The shape of the model.
     Knob("DEPTH", "architecture", Plus(1, low=1),
          up=Turn(0.002, "One more layer composes more per token; it pays if quality per step gains more than the steps that it costs."),
-         down=Turn(0.035, "At a small budget a shallower model takes more steps, and steps may be what is missing.")),
+         down=Turn(0.01, "At a small budget a shallower model takes more steps, and steps may be what is missing.")),
     Knob("WIDTH", "architecture", Times(1.5, low=32), multiple_of="HEAD_WIDTH",
          up=Turn(0.003, "A wider stream holds more per token, and wide products use the hardware better than many narrow ones."),
          down=Turn(0.002, "A narrower model is cheaper by the square of its width and sees more text in the same time.")),
@@ -88,7 +88,7 @@ KNOBS: tuple[Knob, ...] = (
          down=Turn(0.002, "The MLP is most of a layer's arithmetic; a slimmer one buys steps.")),
     Knob("VALUE_EMBEDDING_EVERY", "architecture", Plus(1, low=1),
          up=Turn(0.001, "Fewer value embeddings leave less for AdamW to update at every step."),
-         down=Turn(0.018, "A value embedding is a lookup: capacity for each token at almost no arithmetic, so every layer may have one.")),
+         down=Turn(0.001, "A value embedding is a lookup: capacity for each token at almost no arithmetic, so every layer may have one.")),
     Knob("GATE_CHANNELS", "architecture", Times(2, whole=True, low=4),
          up=Turn(0.0005, "A gate that reads more channels can tell more contexts apart."),
          down=Turn(0.0005, "A gate needs to know little; fewer inputs make it learn faster.")),
@@ -109,7 +109,7 @@ KNOBS: tuple[Knob, ...] = (
          up=Turn(0.001, "Slower rotations leave some channels nearly free of position, to match content at any distance."),
          down=Turn(0.002, "In a short context most wavelengths of a large base never turn; a smaller base makes them tell positions apart.")),
     Knob("QK_SCALE", "attention", Times(1.2),
-         up=Turn(0.002, "Sharper attention can pick a single token, which normalized queries and keys cannot do well."),
+         up=Turn(0.005, "Sharper attention can pick a single token, which normalized queries and keys cannot do well."),
          down=Turn(0.001, "Softer attention passes gradients to more keys while the queries are still untrained.")),
     Knob("SOFTCAP", "regularisation", Times(1.4, low=5, high=30),
          up=Turn(0.001, "A higher cap lets frequent continuations be predicted with more confidence."),
@@ -151,7 +151,7 @@ KNOBS: tuple[Knob, ...] = (
 REWRITES: tuple[Rewrite, ...] = (
     # The MLP.
     Rewrite(
-        "SwiGLU instead of squared ReLU, at equal size", "architecture", 0.012,
+        "SwiGLU instead of squared ReLU, at equal size", "architecture", 0.002,
         "A gated MLP multiplies two views of its input, which a single activation cannot; two thirds of the hidden channels keep the arithmetic equal.",
         edits=(
             ("        self.up = uniform(MLP_RATIO * WIDTH, WIDTH, scale=UP_SCALE)\n"
@@ -173,7 +173,7 @@ REWRITES: tuple[Rewrite, ...] = (
         ),
     ),
     Rewrite(
-        "Attention and MLP side by side in each layer", "efficiency", 0.001,
+        "Attention and MLP side by side in each layer", "efficiency", 0.004,
         "Both read the same normalized stream (as in GPT-J and PaLM): one norm less per layer and no waiting of one for the other, for slightly less depth.",
         edits=(
             ("        x = x + self.attend(norm(x), ids, cos, sin)\n"
@@ -196,28 +196,12 @@ REWRITES: tuple[Rewrite, ...] = (
              "        y = attention(q, k, v, self.window)\n"
              "        open_share = torch.sigmoid(linear(x[..., :GATE_CHANNELS], self.output_gate))\n"
              "        y = y * (2 * open_share[..., None])"),
-            ("        {\"params\": model.named(\"gate\"), \"lr\": GATE_LR},",
-             "        {\"params\": model.named(\"gate\", \"output_gate\"), \"lr\": GATE_LR},"),
+            ("    optimizer.add([model.smear_gate, *model.named(\"gate\")], GATE_LR)",
+             "    optimizer.add([model.smear_gate, *model.named(\"gate\", \"output_gate\")], GATE_LR)"),
         ),
     ),
     Rewrite(
-        "Smear each token into the next by a learned gate", "architecture", 0.01,
-        "Pairs of neighbours carry most of what predicts the next token; mixing in the token before spares the first layer a head that does nothing else.",
-        edits=(
-            ("        self.embedding = nn.Parameter(torch.randn(V, WIDTH) * EMBEDDING_STD)",
-             "        self.embedding = nn.Parameter(torch.randn(V, WIDTH) * EMBEDDING_STD)\n"
-             "        self.smear_gate = nn.Parameter(torch.zeros(1, GATE_CHANNELS))"),
-            ("        x = x0 = norm(F.embedding(ids, self.embedding).to(DTYPE))",
-             "        x = x0 = norm(F.embedding(ids, self.embedding).to(DTYPE))\n"
-             "        share = torch.tanh(linear(x[:, 1:, :GATE_CHANNELS], self.smear_gate))\n"
-             "        x = x0 = norm(torch.cat((x[:, :1], x[:, 1:] + share * x[:, :-1]), 1))"),
-            ("    groups = [group for group in groups if group[\"params\"]]",
-             "    groups.append({\"params\": [model.smear_gate], \"lr\": GATE_LR})\n"
-             "    groups = [group for group in groups if group[\"params\"]]"),
-        ),
-    ),
-    Rewrite(
-        "An embedding for each pair of neighbouring tokens", "architecture", 0.03,
+        "An embedding for each pair of neighbouring tokens", "architecture", 0.004,
         "A hashed table of pairs gives the model its bigrams by look-up, at almost no arithmetic, and leaves the layers to learn what is further away.",
         edits=(
             ("        self.embedding = nn.Parameter(torch.randn(V, WIDTH) * EMBEDDING_STD)",
@@ -228,20 +212,20 @@ REWRITES: tuple[Rewrite, ...] = (
              "        before = F.pad(ids, (1, 0))[:, :-1]\n"
              "        pairs = (ids * 31_337 + before * 7_919) % len(self.pairs)\n"
              "        x = x0 = norm(x + F.embedding(pairs, self.pairs).to(DTYPE))"),
-            ("    groups = [group for group in groups if group[\"params\"]]",
-             "    groups.append({\"params\": [model.pairs], \"lr\": EMBEDDING_LR * scale})\n"
-             "    groups = [group for group in groups if group[\"params\"]]"),
+            ("    return optimizer",
+             "    optimizer.add([model.pairs], EMBEDDING_LR * scale)\n"
+             "    return optimizer"),
         ),
     ),
     Rewrite(
-        "The last layer also reads what the first one wrote", "architecture", 0.001,
+        "The last layer also reads what the first one read", "architecture", 0.001,
         "A skip over the middle of the network brings early features, unmixed, to where the prediction is made, as in a U-net.",
         edits=(
             ("            x = residual[layer] * x + initial[layer] * x0",
              "            x = residual[layer] * x + initial[layer] * x0\n"
-             "            if layer == 1:\n"
+             "            if layer == 0:\n"
              "                early = x\n"
-             "            if 1 < layer == DEPTH - 1:\n"
+             "            if 0 < layer == DEPTH - 1:\n"
              "                x = x + 0.5 * early"),
         ),
     ),
@@ -284,9 +268,9 @@ REWRITES: tuple[Rewrite, ...] = (
         "Clip the gradient of what AdamW trains", "optimizer", 0.001,
         "One odd batch can throw rare embeddings far off; a bound on the norm costs nothing while training is calm.",
         edits=(
-            ("        self.adamw.step()",
-             "        nn.utils.clip_grad_norm_([p for g in self.adamw.param_groups for p in g[\"params\"]], 1.0)\n"
-             "        self.adamw.step()"),
+            ("        self.adamw.step(factor)",
+             "        nn.utils.clip_grad_norm_([p for g in self.adamw.groups for p in g[\"parameters\"]], 1.0)\n"
+             "        self.adamw.step(factor)"),
         ),
     ),
     Rewrite(
@@ -312,9 +296,9 @@ REWRITES: tuple[Rewrite, ...] = (
         "A small penalty on the normalizer of the softmax", "regularisation", 0.0005,
         "A z-loss keeps log Z near zero, so that logits do not drift together and stay in the range where the soft-cap is straight.",
         edits=(
-            ("            grad = odds.mul_(4 / len(x) / total)",
+            ("            grad = odds.scatter_add_(1, index, -total)",
              "            log_z = total.log() - SOFTCAP\n"
-             "            grad = odds.mul_(4 / len(x) / total * (1 + 2e-3 * log_z))"),
+             "            grad = odds.mul_(1 + 2e-3 * log_z).scatter_add_(1, index, -total)"),
             ("        return F.cross_entropy(softcap(linear(x, self.head).float()), targets)",
              "        logits = softcap(linear(x, self.head).float())\n"
              "        return F.cross_entropy(logits, targets) + 1e-3 * logits.logsumexp(-1).square().mean()"),
@@ -351,6 +335,26 @@ REWRITES: tuple[Rewrite, ...] = (
         ),
     ),
     Rewrite(
+        "No smear of each token into the next", "simplification", 0.0002,
+        "The first attention layer can look one token back by itself; without the smear there is one mechanism less.",
+        edits=(
+            ("        self.smear_gate = nn.Parameter(torch.zeros(1, GATE_CHANNELS))\n"
+             "        self.smear_scale = nn.Parameter(torch.zeros(()))",
+             ""),
+            ("    def smear(self, x: Tensor) -> Tensor:\n"
+             "        \"\"\"Add to each token's embedding a gated share of the one before; x is (B, T, width).\"\"\"\n"
+             "        gate = torch.sigmoid(linear(x[:, 1:, :GATE_CHANNELS], self.smear_gate))\n"
+             "        return torch.cat((x[:, :1], x[:, 1:] + self.smear_scale * gate * x[:, :-1]), 1)",
+             ""),
+            ("        x = x0 = self.smear(x)",
+             ""),
+            ("    optimizer.add([model.smear_scale], SMEAR_LR)",
+             ""),
+            ("    optimizer.add([model.smear_gate, *model.named(\"gate\")], GATE_LR)",
+             "    optimizer.add(model.named(\"gate\"), GATE_LR)"),
+        ),
+    ),
+    Rewrite(
         "No value embeddings", "simplification", 0.0002,
         "They are most of the parameters; if attention does as well without them, the model is far simpler.",
         edits=(
@@ -368,7 +372,7 @@ REWRITES: tuple[Rewrite, ...] = (
              "        residual = self.residual_lambdas.to(DTYPE)"),
             ("            x = residual[layer] * x + initial[layer] * x0",
              "            x = residual[layer] * x"),
-            ("        {\"params\": [model.x0_lambdas], \"lr\": SCALAR_LR, \"betas\": (X0_BETA1, ADAM_BETA2)},",
+            ("    optimizer.add([model.x0_lambdas], SCALAR_LR, beta1=X0_BETA1)",
              ""),
         ),
     ),
@@ -382,7 +386,7 @@ REWRITES: tuple[Rewrite, ...] = (
              "        initial = self.x0_lambdas.to(DTYPE)"),
             ("            x = residual[layer] * x + initial[layer] * x0",
              "            x = x + initial[layer] * x0"),
-            ("        {\"params\": [model.residual_lambdas], \"lr\": SCALAR_LR / 100},",
+            ("    optimizer.add([model.residual_lambdas], SCALAR_LR / 100)",
              ""),
         ),
     ),

@@ -60,6 +60,7 @@ def render(reads: Reads) -> str:
                 _source(reads.source),
                 _quote("Your last reply", reads.previous, REPLY_CHARACTERS),
                 _complaint(reads.complaint),
+                _quote("How the crashed trial went", reads.telemetry, LOG_CHARACTERS),
                 _quote("End of the crashed trial's output", reads.log, LOG_CHARACTERS),
             ]
         case ScreeningReads():
@@ -74,6 +75,8 @@ def render(reads: Reads) -> str:
                 _quote("The patch, as a diff", reads.diff, DIFF_CHARACTERS, "diff"),
                 _part("The decision, computed from the trials", reads.decision),
                 _quote("The evidence for it", reads.evidence, LOG_CHARACTERS),
+                _quote("How its last trial went", reads.telemetry, LOG_CHARACTERS),
+                _quote("How a trial of the head went", reads.head_telemetry, LOG_CHARACTERS),
                 _quote("End of the trial's output", reads.log, LOG_CHARACTERS),
             ]
         case AdviserReads():

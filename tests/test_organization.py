@@ -107,6 +107,9 @@ def test_a_crash_is_mended_by_an_engineer_who_was_shown_the_traceback(organize: 
     assert "crashed: ValueError: the width must be even" in second.complaint
     assert "Traceback (most recent call last)" in second.log
     assert "the width must be even" in second.log
+    assert second.telemetry.startswith("Peak memory ") and "Start-up" in second.telemetry
+    (last,) = worked.asked("reviewer")[2:]
+    assert "evaluation" in last.telemetry and "evaluation" in last.head_telemetry
     outcomes = [outcome for _, outcome, _ in organization.trials(1)]
     assert outcomes == ["crashed", "completed"]
     assert organization.experiment().decision == "discard"

@@ -133,7 +133,7 @@ def test_every_rewrite_applies_to_train_py_and_trains(rewrite: Rewrite) -> None:
     model, ids = module.GPT(64, 32), torch.randint(64, (2, 32))
     adamw, muon = module.adamw(model), module.muon(model)
     losses = list[float]()
-    for _ in range(8):
+    for _ in range(12):
         loss = model.loss(ids[:, :-1], ids[:, 1:])
         loss.backward()
         adamw.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -26,11 +27,13 @@ SUMMARY = Summary(
     num_steps=100,
     total_tokens=2_560_000,
     num_params=1_835_144,
+    tokens_per_second=127_744.5,
+    mfu_percent=39.8,
 )
 
 
 def test_the_summary_has_the_lines_of_autoresearch() -> None:
-    first, *lines = SUMMARY.block(depth=4, mfu_percent=39.8).splitlines()
+    first, *lines = SUMMARY.block(depth=4).splitlines()
     assert first == "---"
     assert dict(line.split(":") for line in lines) == {
         "val_bpb": "          1.234568",
@@ -43,6 +46,8 @@ def test_the_summary_has_the_lines_of_autoresearch() -> None:
         "num_params_M": "     1.8",
         "depth": "            4",
     }
+    unknown = dataclasses.replace(SUMMARY, mfu_percent=None)
+    assert "mfu_percent:      unknown\n" in unknown.block(depth=4)
 
 
 MANY_THINGS = """
@@ -58,6 +63,8 @@ def error(call):
 
 setting = prepare.setting()
 seen = {"before": prepare.progress(), "rows": error(lambda: prepare.start(0))}
+with prepare.warming_up():
+    time.sleep(0.2)
 batches = prepare.start(2)
 seen["waiting"] = prepare.progress()
 time.sleep(0.1)
@@ -67,7 +74,10 @@ while prepare.progress() < 0.5:
 seen["working"] = prepare.progress()
 seen["not a number"] = error(lambda: prepare.report(12, float("nan")))
 seen["again"] = error(lambda: prepare.start(2))
-prepare.report(7, 2.5, tokens=64, parameters=5)
+seen["late"] = error(lambda: prepare.warming_up().__enter__())
+prepare.report(6, 1000.0)
+prepare.report(7, 2.5, tokens=64, parameters=5, flops_per_token=30)
+seen["exploded"] = error(lambda: prepare.report(8, 20.0))
 modes = set()
 
 def model(tokens):
@@ -76,6 +86,7 @@ def model(tokens):
 
 summary = prepare.evaluate(model)
 seen |= {"modes": list(modes), "steps": summary.num_steps, "seconds": summary.total_seconds}
+seen |= {"speed": summary.tokens_per_second, "mfu": summary.mfu_percent}
 print(json.dumps(seen))
 """
 
@@ -91,7 +102,8 @@ def test_the_calls_of_prepare_do_what_they_say(
     seen = json.loads(trial.log_tail)
     assert seen["before"] == 0
     assert seen["rows"] == "a batch needs at least one row, not 0"
-    assert "once" in seen["again"]
+    assert "once" in seen["again"] and "before" in seen["late"]
+    assert seen["exploded"] == "the loss exploded to 20 at step 8"
     assert seen["not a number"] == "the loss is nan at step 12"
     # On a CPU it is work that counts, not waiting.
     assert seen["waited"] - seen["waiting"] < 0.1
@@ -100,6 +112,11 @@ def test_the_calls_of_prepare_do_what_they_say(
     assert seen["modes"] == [[False, [8, 32], "torch.int64"]]
     assert (trial.steps, trial.tokens, trial.parameters) == (7, 64, 5)
     assert seen["steps"] == 7 and 0 < seen["seconds"] < trial.total_seconds
+    assert [loss for _, loss in trial.loss_curve] == [1000.0, 2.5]
+    assert seen["speed"] == trial.tokens_per_second == pytest.approx(64 / trial.training_seconds)
+    assert seen["mfu"] is None and trial.mfu_percent is None
+    assert 0.2 <= trial.warmup_seconds < trial.startup_seconds
+    assert 0 < trial.data_wait_seconds < trial.training_seconds
 
 
 @pytest.fixture(scope="module")

@@ -217,6 +217,9 @@ def test_a_kept_experiment_shows_everything_from_direction_to_lesson(notebook: N
         assert words in told
     assert "1.2301    412    20.0 s  24.0 s  1.5 GB" in line_with(told, "candidate  completed")
     assert "1.2318" in line_with(told, "  confirm  ")
+    assert "412 steps" in line_with(told, "confirm 10")
+    unwrapped = " ".join(told.split())
+    assert "MFU unknown" in unwrapped and "The trial's own word: steps," in unwrapped
 
 
 def test_a_crash_shows_its_reason_and_the_end_of_its_log_quoted(notebook: Notebook) -> None:

@@ -104,6 +104,7 @@ READS: dict[str, Reads] = {
         source="LR = 0.1\n",
         previous="my last reply",
         complaint="No block found.",
+        telemetry="MFU 12 %",
         log="Traceback: boom",
         advice=ADVICE,
     ),
@@ -115,6 +116,8 @@ READS: dict[str, Reads] = {
         diff="-LR = 0.1\n+LR = 0.2\n",
         decision="discard",
         evidence="+0.0100 bpb",
+        telemetry="90 tokens/s",
+        head_telemetry="99 tokens/s",
         log="step 1",
         advice=ADVICE,
     ),
@@ -162,9 +165,22 @@ def test_a_digest_shows_program_figures_failures_near_misses_and_what_was_left_o
     ("who", "expected"),
     [
         ("hypothesis", ["warm-down", "time is the budget", "tried already", "LR = 0.1"]),
-        ("engineer", ["0.5 to 0.7", "LR = 0.1", "my last reply", "No block found.", "boom"]),
+        (
+            "engineer",
+            ["0.5 to 0.7", "LR = 0.1", "my last reply", "No block found.", "MFU 12 %", "boom"],
+        ),
         ("screening", ["Be bold.", "less noise at the end", "+LR = 0.2"]),
-        ("review", ["Longer warm-down", "+LR = 0.2", "discard", "+0.0100 bpb", "step 1"]),
+        (
+            "review",
+            [
+                "Longer warm-down",
+                "+LR = 0.2",
+                "+0.0100 bpb",
+                "90 tokens/s",
+                "99 tokens/s",
+                "step 1",
+            ],
+        ),
         ("adviser", ["Be bold.", "before hypothesis", "ada: hello"]),
     ],
 )

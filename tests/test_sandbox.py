@@ -20,18 +20,22 @@ def test_what_is_not_allowed_in_the_environment_stays_outside(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    environment = sandbox.trial_environment(Path("/home/of/trial"), "cpu:1", threads=3)
+    environment = sandbox.trial_environment(
+        Path("/home/of/trial"), "cpu:1", threads=3, compile_cache=Path("/compiled")
+    )
     assert "OPENAI_API_KEY" not in environment
     assert environment["LANG"] == "C.UTF-8" and environment["PATH"] == os.environ["PATH"]
     assert environment["HOME"] == environment["TMPDIR"] == "/home/of/trial"
     assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["TORCHINDUCTOR_CACHE_DIR"] == "/compiled/inductor"
+    assert environment["TRITON_CACHE_DIR"] == "/compiled/triton"
 
 
 @pytest.mark.parametrize(
     ("device", "visible"), [("cpu:0", ""), ("cuda:2", "2"), ("cuda:GPU-5a:b", "GPU-5a:b")]
 )
 def test_a_trial_sees_its_own_device_alone(device: str, visible: str) -> None:
-    environment = sandbox.trial_environment(Path(), device, threads=1)
+    environment = sandbox.trial_environment(Path(), device, threads=1, compile_cache=Path())
     assert environment["CUDA_VISIBLE_DEVICES"] == visible
 
 
@@ -85,7 +89,9 @@ from pathlib import Path
 from trainer import sandbox
 home, end = Path(sys.argv[1]), int(sys.argv[2])
 (home / "train.py").write_text("import os, time; print(os.getpid(), flush=True); time.sleep(1000)")
-sandbox.start_trial(home, device="cpu:0", threads=1, channel=end, log=end)
+sandbox.start_trial(
+    home, device="cpu:0", threads=1, compile_cache=home, channel=end, log=end
+)
 os.read(0, 1)
 os.kill(os.getpid(), 9)
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -135,6 +136,8 @@ def test_a_trial_gets_its_terms_and_its_text_but_no_key_and_no_terminal(
     assert seen["environment"]["HOME"] == str(tmp_path / "trial" / "work")
     assert seen["environment"]["OMP_NUM_THREADS"] == "1"
     assert seen["environment"]["CUDA_VISIBLE_DEVICES"] == ""
+    cache = tmp_path / "compile-cache" / "inductor"  # beside the trial, so that it outlives it
+    assert seen["environment"]["TORCHINDUCTOR_CACHE_DIR"] == str(cache)
     assert seen["stdin"] == "" and seen["session"]
     assert not any(str(tiny_dataset.folder) in name for name in seen["open"])
     assert seen["shapes"] == [[3, 32], [3, 32], "torch.int64"]
@@ -147,18 +150,59 @@ def test_a_trial_gets_its_terms_and_its_text_but_no_key_and_no_terminal(
     [
         (sources.NO_MODEL, "train.py ended without handing over a model"),
         (sources.CRASH, "ValueError: the width must be even"),
+        (sources.losses(5.7, float("nan")), "FloatingPointError: the loss is nan at step 2"),
+        (sources.losses(5.7, 5.8, 17.2), "FloatingPointError: the loss exploded to 17.2 at step 3"),
         (sources.NOT_PYTHON, "SyntaxError: invalid syntax"),
         ("import sys; sys.exit('no such optimizer')", "no such optimizer"),
         ("import os; os._exit(3)", "exit code 3"),
         ("import os; os.abort()", "killed by SIGABRT"),
-        ("import os; os.kill(os.getpid(), 9)", "killed, most likely out of memory, at "),
-        ("x = bytearray(1 << 60)", "out of memory at "),
     ],
 )
 def test_a_crash_is_a_trial_with_its_reason(attempt: Try, source: str, reason: str) -> None:
     trial = attempt(source)
     assert trial.outcome == "crashed" and trial.val_bpb is None
     assert trial.reason.startswith(reason)
+
+
+GREEDY = """
+import time
+hoard = []
+for _ in range(64):
+    hoard.append(b"x" * (1 << 24))
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "how"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "killed, most likely by the kernel"),
+        ("x = bytearray(1 << 60)", "MemoryError"),
+        ("import torch; torch.empty(1 << 60)", "RuntimeError: .*can't allocate memory.*"),
+        ("import torch; raise torch.OutOfMemoryError('CUDA out of memory.')", ".*OutOfMemoryErr.*"),
+        (GREEDY, "a trial may have 0.5 GB"),
+    ],
+)
+def test_running_out_of_memory_is_a_reason_of_its_own_with_the_peak(
+    attempt: Try, source: str, how: str
+) -> None:
+    trial = attempt(source, memory_gb=0.5 if source == GREEDY else 4.0)
+    assert trial.outcome == "crashed"
+    assert re.fullmatch(rf"out of memory: peak \d+ MB \({how}\)", trial.reason), trial.reason
+    if source == GREEDY:
+        assert trial.peak_memory_mb > 512
+
+
+def test_a_trial_that_crashes_leaves_its_last_step_and_its_curve(attempt: Try) -> None:
+    trial = attempt(sources.losses(5.7, 5.6, 5.5, float("inf")))
+    assert trial.outcome == "crashed" and trial.steps == 3
+    assert trial.loss_curve[-1][1] == 5.5
+
+
+def test_a_trial_from_before_there_was_telemetry_can_be_read() -> None:
+    old = {"source_sha": "s", "seed": 1, "device": "cpu:0", "outcome": "completed", "val_bpb": 1.5}
+    trial = Trial.model_validate(old)
+    assert trial.mfu_percent is None and trial.tokens_per_second == trial.warmup_seconds == 0
 
 
 def test_what_goes_wrong_after_the_score_does_not_take_it_away(

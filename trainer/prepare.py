@@ -7,6 +7,7 @@ trusted. The clock that counts, the score and the validation text belong to the 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import mmap
 import os
@@ -25,10 +26,11 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from trainer.channel import CHANNEL_VARIABLE, Channel, Message
-from trainer.loader import batches
+from trainer.channel import CHANNEL_VARIABLE, Channel, ChannelError, Message
+from trainer.loader import Loader, batches
 
 REPORT_SECONDS = 0.5
+EXPLODED = 3.0  # times the loss of a uniform guess: training that is there will not come back
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 
@@ -63,15 +65,18 @@ class Summary:
     num_steps: int
     total_tokens: int
     num_params: int
+    tokens_per_second: float
+    mfu_percent: float | None
 
-    def block(self, *, depth: int, mfu_percent: float = 0.0) -> str:
+    def block(self, *, depth: int) -> str:
         """The closing ``---`` block of ``key: value`` lines, as autoresearch prints it."""
+        mfu = "unknown" if self.mfu_percent is None else f"{self.mfu_percent:.2f}"
         lines: Mapping[str, str] = {
             "val_bpb": f"{self.val_bpb:.6f}",
             "training_seconds": f"{self.training_seconds:.1f}",
             "total_seconds": f"{self.total_seconds:.1f}",
             "peak_vram_mb": f"{self.peak_memory_mb:.1f}",
-            "mfu_percent": f"{mfu_percent:.2f}",
+            "mfu_percent": mfu,
             "total_tokens_M": f"{self.total_tokens / 1e6:.1f}",
             "num_steps": f"{self.num_steps}",
             "num_params_M": f"{self.num_params / 1e6:.1f}",
@@ -83,6 +88,17 @@ class Summary:
 def setting() -> TrialSetting:
     """The terms of this trial; asking again gives the same."""
     return _trial().setting
+
+
+@contextlib.contextmanager
+def warming_up() -> Iterator[None]:
+    """Compile and warm up, on made-up batches, in this block: its seconds are told by themselves.
+
+    Raises:
+        RuntimeError: the clock was started before.
+    """
+    with _trial().warming_up():
+        yield
 
 
 def start(rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -109,17 +125,27 @@ def progress() -> float:
     return _trial().progress()
 
 
-def report(step: int, loss: float, *, tokens: int = 0, parameters: int = 0) -> None:
+def report(
+    step: int,
+    loss: float,
+    *,
+    tokens: int = 0,
+    parameters: int = 0,
+    flops_per_token: float = 0.0,
+) -> None:
     """Say how far training is: cheap, may be called every step.
 
     ``loss`` is the training loss in nats per token, ``tokens`` all tokens seen so far.
+    ``flops_per_token`` counts forward and backward pass; left out, the MFU is unknown.
 
     Raises:
-        FloatingPointError: the loss is not finite; left alone, it ends the trial as crashed.
+        FloatingPointError: the loss is not finite, or (after the first report) more than
+            `EXPLODED` times log(vocabulary); left alone, it ends the trial as crashed.
     """
     if not math.isfinite(loss):
         raise FloatingPointError(f"the loss is {loss} at step {step}")
-    _trial().report(step, loss, tokens, parameters)
+    said = {"tokens": tokens, "parameters": parameters, "flops_per_token": flops_per_token}
+    _trial().report(step, loss, said)
 
 
 def evaluate(model: Model) -> Summary:
@@ -140,18 +166,33 @@ class _Trial:
         self.setting = TrialSetting(**terms["setting"])
         self._started_at: float | None = None
         self._charged_seconds = 0.0
+        self._warmup_seconds = 0.0
+        self._loader: Loader | None = None
+        self._said: dict[str, object] = {}
+        self._point: tuple[float, float] | None = None
         self._reported_at = -math.inf
-        self._unsent: dict[str, object] = {}
+        self._evaluating = False
+        atexit.register(self._last_report)
+
+    @contextlib.contextmanager
+    def warming_up(self) -> Iterator[None]:
+        if self._started_at is not None:
+            raise RuntimeError("the clock was started before: warm up before prepare.start")
+        began_at = time.monotonic()
+        yield
+        if self.setting.device == "cuda":
+            torch.cuda.synchronize()
+        self._warmup_seconds += time.monotonic() - began_at
 
     def start(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         if self._started_at is not None:
             raise RuntimeError("the clock was started before: call prepare.start once")
-        self._channel.send("start")
+        self._channel.send("start", {"warmup_seconds": self._warmup_seconds})
         begin = _next(self._channel)
         self._charged_seconds = begin["charged_seconds"]
         self._started_at = self._clock()
         tokens, offsets = begin["descriptors"]
-        return batches(
+        self._loader = batches(
             _mapped(tokens, "<u2"),
             _mapped(offsets, "<i8"),
             rows=rows,
@@ -160,6 +201,7 @@ class _Trial:
             seed=self.setting.seed,
             device=self.setting.device,
         )
+        return self._loader
 
     def progress(self) -> float:
         if self._started_at is None:
@@ -167,20 +209,20 @@ class _Trial:
         spent = self._charged_seconds + self._clock() - self._started_at
         return min(1.0, spent / self.setting.seconds)
 
-    def report(self, step: int, loss: float, tokens: int, parameters: int) -> None:
-        share = self.progress()
-        self._unsent = {"step": step, "tokens": tokens, "parameters": parameters}
-        self._unsent["point"] = (share, loss)
+    def report(self, step: int, loss: float, said: Mapping[str, float]) -> None:
+        if self._said and loss > EXPLODED * math.log(self.setting.vocabulary):
+            raise FloatingPointError(f"the loss exploded to {loss:.4g} at step {step}")
+        self._said = {"step": step, **said}
+        self._point = (self.progress(), loss)
         if time.monotonic() - self._reported_at >= REPORT_SECONDS:
             self._send_report()
 
     def evaluate(self, model: Model) -> Summary:
-        peak_memory_mb = None
         if self.setting.device == "cuda":
             torch.cuda.synchronize()
-            peak_memory_mb = torch.cuda.max_memory_allocated() / 2**20
         self._send_report()
-        self._channel.send("evaluate", {"peak_memory_mb": peak_memory_mb})
+        self._evaluating = True
+        self._channel.send("evaluate")
         shared = _next(self._channel)
         (descriptor,) = shared["descriptors"]
         slots = torch.frombuffer(_writable(descriptor), dtype=torch.float32).view(shared["shape"])
@@ -207,10 +249,20 @@ class _Trial:
         return time.process_time() / self.setting.threads
 
     def _send_report(self) -> None:
-        if self._unsent:
-            self._channel.send("report", self._unsent)
-            self._unsent = {}
-            self._reported_at = time.monotonic()
+        told = {**self._said, "point": self._point}
+        if self._loader is not None:
+            told["data_wait_seconds"] = self._loader.waited_seconds
+        if self.setting.device == "cuda":
+            told["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+        self._channel.send("report", told)
+        self._point = None
+        self._reported_at = time.monotonic()
+
+    def _last_report(self) -> None:
+        """How far it came, if it ends before its model is handed over."""
+        if not self._evaluating:
+            with contextlib.suppress(ChannelError):
+                self._send_report()
 
 
 def _leave() -> None:
@@ -273,6 +325,7 @@ def _run_supervised() -> NoReturn:
             dataset=dataset,
             device=device,
             folder=Path(folder),
+            compile_cache=default_cache() / "compiled",
             stop=stop,
         )
         try:

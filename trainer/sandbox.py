@@ -54,8 +54,14 @@ def clean_environment() -> dict[str, str]:
     return known | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 
-def trial_environment(home: Path, device: str, threads: int) -> dict[str, str]:
-    """The whole environment of a trial that lives in ``home`` and may use one device."""
+def trial_environment(home: Path, device: str, threads: int, compile_cache: Path) -> dict[str, str]:
+    """The whole environment of a trial that lives in ``home`` and may use one device.
+
+    ``compile_cache`` outlives the trial: what torch.compile made for one source is found again by
+    every other whose graph is the same. It is shared by all trials of a lab, and what lies in it is
+    run: a trial that writes there what another will find could speak for it. It is a cache for
+    programs that one's own organization wrote, and no part of the wall around a trial.
+    """
     kind, _, number = device.partition(":")
     count = str(threads)
     own = {
@@ -67,6 +73,9 @@ def trial_environment(home: Path, device: str, threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
+        "TORCHINDUCTOR_COMPILE_THREADS": count,
+        "TORCHINDUCTOR_CACHE_DIR": str(compile_cache / "inductor"),
+        "TRITON_CACHE_DIR": str(compile_cache / "triton"),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": number if kind == "cuda" else "",
     }
@@ -74,17 +83,18 @@ def trial_environment(home: Path, device: str, threads: int) -> dict[str, str]:
 
 
 def start_trial(
-    home: Path, *, device: str, threads: int, channel: int, log: int
+    home: Path, *, device: str, threads: int, compile_cache: Path, channel: int, log: int
 ) -> subprocess.Popen[bytes]:
     """Start ``python train.py`` in ``home`` as a session of its own that dies when we do.
 
     ``channel`` and ``log`` are the descriptors of its end of the channel and of its output.
     """
     us = os.getpid()
+    environment = trial_environment(home, device, threads, compile_cache)
     return subprocess.Popen(
         [sys.executable, "train.py"],
         cwd=home,
-        env=trial_environment(home, device, threads) | {CHANNEL_VARIABLE: str(channel)},
+        env=environment | {CHANNEL_VARIABLE: str(channel)},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

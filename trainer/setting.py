@@ -18,7 +18,8 @@ class Setting(BaseModel):
     .parquet). ``sequence_length`` and ``evaluation_tokens`` count tokens; ``seconds`` is the
     training budget: processor seconds per thread on a CPU, wall seconds on a GPU.
     ``startup_seconds`` is the allowance before the first step beyond which the clock runs.
-    ``threads`` is how many processor threads one trial may use.
+    ``threads`` is how many processor threads one trial may use, ``memory_gb`` how much of this
+    machine's memory its processes may have resident together, in GiB; not that of a GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +32,7 @@ class Setting(BaseModel):
     seconds: float = Field(gt=0)
     startup_seconds: float = Field(gt=0)
     threads: int = Field(default=1, ge=1)
+    memory_gb: float = Field(default=4.0, gt=0)
 
 
 PROFILES: dict[ProfileName, Setting] = {
@@ -51,6 +53,7 @@ PROFILES: dict[ProfileName, Setting] = {
         seconds=300.0,
         startup_seconds=120.0,
         threads=4,
+        memory_gb=32.0,
     ),
 }
 

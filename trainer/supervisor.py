@@ -99,6 +99,7 @@ def supervise(folder: Path) -> None:
             home,
             device=request["device"],
             threads=request["setting"]["threads"],
+            compile_cache=Path(request["compile_cache"]),
             channel=its.fileno(),
             log=log.writing,
         )

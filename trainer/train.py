@@ -25,37 +25,38 @@ DEVICE = prepare.setting().device if __name__ == "__main__" else "cpu"
 
 # === Constants: model ========================================================================
 
-DEPTH = {"cpu": 4, "cuda": 9}[DEVICE]  # layers
-WIDTH = {"cpu": 128, "cuda": 512}[DEVICE]  # channels of the residual stream
+DEPTH = {"cpu": 2, "cuda": 9}[DEVICE]  # layers
+WIDTH = {"cpu": 64, "cuda": 512}[DEVICE]  # channels of the residual stream
 HEAD_WIDTH = {"cpu": 64, "cuda": 128}[DEVICE]  # channels of one attention head
 MLP_RATIO = 4  # hidden channels of the MLP per channel of the residual stream
 WINDOW_PATTERN = {"cpu": "L", "cuda": "SSSL"}[DEVICE]  # S short, L long; repeated, last layer is L
 SHORT_WINDOW = {"cpu": 64, "cuda": 256}[DEVICE]  # tokens that a short window sees, itself included
-ROPE_BASE = {"cpu": 10_000, "cuda": 200_000}[DEVICE]  # longest rotary wavelength, in 2 pi tokens
+ROPE_BASE = {"cpu": 10_000, "cuda": 200_000}[DEVICE]  # longest rotary period, in 2 pi tokens
 QK_SCALE = 1.2  # factor on normalized queries and on keys: above 1 sharpens attention
 VALUE_EMBEDDING_EVERY = 2  # layers per value embedding, counted back from the last layer
-GATE_CHANNELS = 32  # channels that the gate of a value embedding reads
-GATE_RANGE = 2.0  # a gate lies between 0 and this, at first in the middle
+GATE_CHANNELS = 32  # channels that a gate reads, of the smear or of a value embedding
+GATE_RANGE = 2.0  # the gate of a value embedding lies between 0 and this, at first in the middle
 SOFTCAP = 15.0  # logits are squeezed smoothly into plus or minus this
 
-# === Constants: initial values ===============================================================
+# === Constants: initial values, as standard deviations or as they are ========================
 
-EMBEDDING_STD = 1.0  # standard deviation of token embeddings
-HEAD_STD = 0.001  # standard deviation of the output head
-MATRIX_SCALE = 1.0  # standard deviation of matrices, in units of 1 / sqrt(inputs)
-UP_SCALE = 1.0  # the same for the first matrix of an MLP; output projections start at zero
-X0_LAMBDA = 0.1  # share of the token embedding that is added before every layer
+EMBEDDING_STD = 1.0  # of token embeddings
+HEAD_STD = 0.001  # of the output head
+MATRIX_SCALE = {"cpu": 1.0, "cuda": 0.68}[DEVICE]  # of matrices, times 1 / sqrt(inputs)
+UP_SCALE = 0.5  # the same for the first matrix of an MLP; output projections start at zero
+X0_LAMBDA = {"cpu": 0.1, "cuda": 0.05}[DEVICE]  # share of the embedding added before every layer
 RESIDUAL_LAMBDA = 1.0  # factor on the residual stream before every layer
 
 # === Constants: optimizer ====================================================================
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 262_144}[DEVICE]  # tokens per optimizer step
 ROWS = {"cpu": 8, "cuda": 64}[DEVICE]  # sequences per forward pass; several make up one batch
-MATRIX_LR = {"cpu": 0.04, "cuda": 0.04}[DEVICE]  # Muon, on matrices
+MATRIX_LR = {"cpu": 0.06, "cuda": 0.04}[DEVICE]  # Muon, on matrices
 EMBEDDING_LR = {"cpu": 0.6, "cuda": 0.9}[DEVICE]  # AdamW, on token and value embeddings
 HEAD_LR = {"cpu": 0.004, "cuda": 0.005}[DEVICE]  # AdamW, on the output head
 SCALAR_LR = 0.5  # AdamW, on x0 lambdas; a hundredth of it on residual lambdas
-GATE_LR = 0.02  # AdamW, on the gates of value embeddings
+SMEAR_LR = 0.05  # AdamW, on the scale of the smear
+GATE_LR = 0.02  # AdamW, on the gates of smear and value embeddings
 REFERENCE_WIDTH = 768  # learning rates of embeddings and head hold at this width, scale with -1/2
 ADAM_BETA1 = 0.8  # decay of the first moment
 ADAM_BETA2 = 0.95  # decay of the second moment
@@ -75,14 +76,11 @@ VALUE_DECAY = 0.003  # weight decay of value embeddings
 WARMUP = 0.0  # share over which learning rates rise from 0
 WARMDOWN = {"cpu": 0.5, "cuda": 0.75}[DEVICE]  # share at the end over which they fall
 FINAL_LR = {"cpu": 0.0, "cuda": 0.05}[DEVICE]  # where they end, as a fraction of their peak
-MOMENTUM_WARMUP = 0.2  # share over which Muon's momentum rises
-LOSS_LIMIT = 3.0  # training has exploded above this many times the loss of a uniform guess
+MOMENTUM_WARMUP = {"cpu": 0.2, "cuda": 0.1}[DEVICE]  # share over which Muon's momentum rises
 
 # === Hardware: everything that depends on the machine, in one place ==========================
 
 FlashAttention = Callable[..., Any]
-
-PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12}
 
 
 def compute_dtype() -> torch.dtype:
@@ -114,20 +112,25 @@ def tune_process() -> None:
     gc.disable()  # a collection in the middle of training stalls it
 
 
-def mfu_percent(flops_per_second: float) -> float:
-    """Share of the device's peak that training used; 0 for a device that is not in the table."""
-    name = torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
-    peak = next((peak for model, peak in PEAK_FLOPS.items() if model in name), math.inf)
-    return 100 * flops_per_second / peak
-
-
 DTYPE = compute_dtype()  # of activations; weights are float32 and cast where they are used
 FLASH_ATTENTION = load_flash_attention()
 COMPILE = {"cpu": False, "cuda": True}[DEVICE]  # half a minute: too dear for 20 seconds
 
 # === Attention ===============================================================================
 
-PLAIN_LIMIT = 512  # tokens up to which bfloat16 products beat torch's fused kernel on a CPU
+PLAIN_LIMIT = 512  # tokens up to which scores are held whole on a CPU that multiplies bfloat16
+
+
+def plain_is_faster(length: int, device: str, dtype: torch.dtype) -> bool:
+    """Whether two bfloat16 products beat torch's fused kernel: measured on a CPU."""
+    return device == "cpu" and dtype == torch.bfloat16 and length <= PLAIN_LIMIT
+
+
+def attention_name(length: int) -> str:
+    """What `attention` uses for a full window of this length."""
+    if FLASH_ATTENTION is not None:
+        return "flash attention 3"
+    return "plain products" if plain_is_faster(length, DEVICE, DTYPE) else "torch sdpa"
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
@@ -144,7 +147,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if 2 * window <= T:
         y = banded_attention(q, k, v, window)
-    elif q.device.type == "cpu" and q.dtype == torch.bfloat16 and T <= PLAIN_LIMIT:
+    elif plain_is_faster(T, q.device.type, q.dtype):
         y = plain_attention(q, k, v, window)
     elif window < T:
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible(T, window, q.device))
@@ -188,7 +191,6 @@ def banded_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 
 # === Model ===================================================================================
 
-
 MATRICES = ("qkv", "out", "up", "down")  # the parameters of a layer that multiply
 
 
@@ -215,11 +217,15 @@ def window_of(layer: int, sequence_length: int) -> int:
 
 
 def rotary(length: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and signed sine (length, 1, width) that rotate channel i with channel i + width / 2."""
+    """Cosine and signed sine, both times QK_SCALE; (length, 1, 1, width).
+
+    They rotate channel i with channel i + width / 2.
+    """
     frequency = ROPE_BASE ** (-torch.arange(0, width, 2) / width)
     angle = torch.outer(torch.arange(length), frequency)
     cos, sin = angle.cos(), angle.sin()
-    return torch.cat((cos, cos), 1)[:, None], torch.cat((-sin, sin), 1)[:, None]
+    cos, sin = torch.cat((cos, cos), 1), torch.cat((-sin, sin), 1)
+    return cos[:, None, None] * QK_SCALE, sin[:, None, None] * QK_SCALE
 
 
 class Block(nn.Module):
@@ -242,10 +248,10 @@ class Block(nn.Module):
         """x (B, T, width); ids (B, T) for the value embeddings."""
         B, T, _ = x.shape
         qkv = linear(x, self.qkv.flatten(0, 1)).view(B, T, 3, self.heads, HEAD_WIDTH)
-        qk, v = norm(qkv[:, :, :2]) * QK_SCALE, qkv[:, :, 2]
+        qk, v = norm(qkv[:, :, :2]), qkv[:, :, 2]
         half = HEAD_WIDTH // 2
         swapped = torch.cat((qk[..., half:], qk[..., :half]), -1)
-        q, k = torch.addcmul(qk * cos[:, None], swapped, sin[:, None]).unbind(2)
+        q, k = torch.addcmul(qk * cos, swapped, sin).unbind(2)
         if self.has_value:
             gate = GATE_RANGE * torch.sigmoid(linear(x[..., :GATE_CHANNELS], self.gate))
             value = F.embedding(ids, self.value).to(x.dtype)
@@ -272,19 +278,27 @@ class GPT(nn.Module):
         self.embedding = nn.Parameter(torch.randn(V, WIDTH) * EMBEDDING_STD)
         self.head = nn.Parameter(torch.randn(V, WIDTH) * HEAD_STD)
         self.blocks = nn.ModuleList(
-            Block(layer, window, vocabulary) for layer, window in enumerate(self.windows)
+            Block(layer, window, V) for layer, window in enumerate(self.windows)
         )
+        self.smear_gate = nn.Parameter(torch.zeros(1, GATE_CHANNELS))
+        self.smear_scale = nn.Parameter(torch.zeros(()))
         self.residual_lambdas = nn.Parameter(torch.full((DEPTH,), RESIDUAL_LAMBDA))
         self.x0_lambdas = nn.Parameter(torch.full((DEPTH,), X0_LAMBDA))
         cos, sin = rotary(sequence_length, HEAD_WIDTH)
         self.register_buffer("cos", cos.to(DTYPE), persistent=False)
         self.register_buffer("sin", sin.to(DTYPE), persistent=False)
 
+    def smear(self, x: Tensor) -> Tensor:
+        """Add to each token's embedding a gated share of the one before; x is (B, T, width)."""
+        gate = torch.sigmoid(linear(x[:, 1:, :GATE_CHANNELS], self.smear_gate))
+        return torch.cat((x[:, :1], x[:, 1:] + self.smear_scale * gate * x[:, :-1]), 1)
+
     def trunk(self, ids: Tensor) -> Tensor:
         """Ids (B, T) to what the head reads (B, T, width)."""
         T = ids.size(1)
         cos, sin = self.cos[:T], self.sin[:T]
         x = x0 = norm(F.embedding(ids, self.embedding).to(DTYPE))
+        x = x0 = self.smear(x)
         residual, initial = self.residual_lambdas.to(DTYPE), self.x0_lambdas.to(DTYPE)
         for layer, block in enumerate(self.blocks):
             x = residual[layer] * x + initial[layer] * x0
@@ -292,14 +306,14 @@ class GPT(nn.Module):
         return norm(x)
 
     def forward(self, ids: Tensor) -> Tensor:
-        logits = linear(self.trunk(ids), self.head).float()
-        return softcap(logits)
+        return softcap(linear(self.trunk(ids), self.head).float())
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats per token; ids and targets are (B, T)."""
         x, targets = self.trunk(ids).flatten(0, 1), targets.flatten()
         if x.device.type == "cpu":
-            loss: Tensor = ChunkedLoss.apply(x, self.head.to(x.dtype), targets)  # type: ignore[no-untyped-call]
+            head = (self.head * (2 / SOFTCAP)).to(x.dtype)
+            loss: Tensor = ChunkedLoss.apply(x, head, targets)  # type: ignore[no-untyped-call]
             return loss
         return F.cross_entropy(softcap(linear(x, self.head).float()), targets)
 
@@ -308,7 +322,7 @@ class GPT(nn.Module):
         return [p for name, p in self.blocks.named_parameters() if name.split(".")[-1] in names]
 
     def flops_per_token(self) -> float:
-        """Of a forward and a backward pass: 6 per weight that multiplies, 12 per attended channel."""
+        """Forward and backward: 6 per weight that multiplies, 12 per channel attended to."""
         weights = self.head.numel() + sum(p.numel() for p in self.named(*MATRICES))
         return 6 * weights + 12 * WIDTH * sum(self.windows)
 
@@ -331,24 +345,25 @@ class ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-        """x (N, width), head (vocabulary, width), targets (N,)."""
+        """x (N, width), head (vocabulary, width) times 2 / SOFTCAP, targets (N,)."""
         grad_x = torch.empty_like(x)
         grad_head = torch.zeros(head.shape)
         loss = torch.zeros(())
         for start in range(0, len(x), LOSS_CHUNK):
             rows = slice(start, start + LOSS_CHUNK)
             index = targets[rows, None]
-            squashed = (x[rows] @ head.T).float().mul_(2 / SOFTCAP).sigmoid_()
+            squashed = (x[rows] @ head.T).float().sigmoid_()
             # Capped logits lie within plus or minus SOFTCAP, so that no maximum has to be taken out
             # before the exponential; a power of 2 is the one that torch computes fast.
-            odds = torch.exp2(squashed * (2 * SOFTCAP / math.log(2)))
+            odds = (squashed * (2 * SOFTCAP / math.log(2))).exp2_()
             total = odds.sum(1, keepdim=True)
             loss += (total.log() - squashed.gather(1, index) * (2 * SOFTCAP)).sum()
-            grad = odds.mul_(4 / len(x) / total)
-            grad.scatter_add_(1, index, torch.full_like(total, -4 / len(x)))
+            # Softmax less one at the target, both times total, times the slope of the sigmoid.
+            grad = odds.scatter_add_(1, index, -total)
             grad = grad.mul_(squashed.addcmul_(squashed, squashed, value=-1)).to(x.dtype)
-            torch.mm(grad, head, out=grad_x[rows])
-            grad_head += grad.T @ x[rows]
+            scale = (2 * SOFTCAP / len(x) / total).to(x.dtype)
+            grad_x[rows] = (grad @ head) * scale
+            grad_head += grad.T @ (x[rows] * scale)
         ctx.save_for_backward(grad_x, grad_head.to(head.dtype))
         return loss / len(x)
 
@@ -427,32 +442,60 @@ class Muon:
                 change = torch.addcmul(change, p, change * p > 0, value=decay)
                 p.sub_(change, alpha=rate)
 
-    def zero_grad(self) -> None:
-        for group, _, _ in self.groups:
-            for p in group:
-                p.grad = None
+
+class AdamW:
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) by torch's fused kernel.
+
+    `torch.optim` would import the compiler with it, which costs a CPU trial a second.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        parameters: list[nn.Parameter],
+        lr: float,
+        decay: float = 0.0,
+        beta1: float = ADAM_BETA1,
+    ) -> None:
+        """Update these too, at a peak rate of their own; none is no group."""
+        if parameters:
+            moments = [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
+            steps = [torch.zeros((), device=p.device) for p in parameters]
+            terms = {"lr": lr, "weight_decay": decay, "beta1": beta1}
+            self.groups.append({"parameters": parameters, "state": (*moments, [], steps), **terms})
+
+    @torch.no_grad()
+    def step(self, factor: float = 1.0) -> None:
+        """Update every parameter from its gradient, at this fraction of its peak rate."""
+        for group in self.groups:
+            torch._foreach_add_(group["state"][3], 1)
+            torch._fused_adamw_(
+                group["parameters"],
+                [p.grad for p in group["parameters"]],
+                *group["state"],
+                lr=group["lr"] * factor,
+                beta1=group["beta1"],
+                beta2=ADAM_BETA2,
+                weight_decay=group["weight_decay"],
+                eps=ADAM_EPS,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
-def adamw(model: GPT) -> torch.optim.AdamW:
+def adamw(model: GPT) -> AdamW:
     """AdamW for everything that is not a matrix of a layer."""
     scale = (WIDTH / REFERENCE_WIDTH) ** -0.5
-    betas = (ADAM_BETA1, ADAM_BETA2)
-    groups: list[dict[str, Any]] = [
-        {"params": [model.embedding], "lr": EMBEDDING_LR * scale, "weight_decay": EMBEDDING_DECAY},
-        {
-            "params": model.named("value"),
-            "lr": EMBEDDING_LR * scale,
-            "weight_decay": VALUE_DECAY,
-        },
-        {"params": [model.head], "lr": HEAD_LR * scale, "weight_decay": HEAD_DECAY},
-        {"params": [model.residual_lambdas], "lr": SCALAR_LR / 100},
-        {"params": [model.x0_lambdas], "lr": SCALAR_LR, "betas": (X0_BETA1, ADAM_BETA2)},
-        {"params": model.named("gate"), "lr": GATE_LR},
-    ]
-    groups = [group for group in groups if group["params"]]
-    optimizer = torch.optim.AdamW(groups, betas=betas, eps=ADAM_EPS, weight_decay=0.0, fused=True)
-    for group in optimizer.param_groups:
-        group["peak_lr"] = group["lr"]
+    optimizer = AdamW()
+    optimizer.add([model.embedding], EMBEDDING_LR * scale, EMBEDDING_DECAY)
+    optimizer.add(model.named("value"), EMBEDDING_LR * scale, VALUE_DECAY)
+    optimizer.add([model.head], HEAD_LR * scale, HEAD_DECAY)
+    optimizer.add([model.residual_lambdas], SCALAR_LR / 100)
+    optimizer.add([model.x0_lambdas], SCALAR_LR, beta1=X0_BETA1)
+    optimizer.add([model.smear_scale], SMEAR_LR)
+    optimizer.add([model.smear_gate, *model.named("gate")], GATE_LR)
     return optimizer
 
 
@@ -498,9 +541,7 @@ class Trainer:
         """One optimizer step; the mean loss before it in nats per token."""
         loss = self.add_gradients(batches)
         factor = lr_factor(progress)
-        for group in self.adamw.param_groups:
-            group["lr"] = group["peak_lr"] * factor
-        self.adamw.step()
+        self.adamw.step(factor)
         self.muon.step(MATRIX_LR * factor, momentum_at(progress), MATRIX_DECAY * (1 - progress))
         self.model.zero_grad()
         return loss.item()
@@ -519,12 +560,15 @@ class Trainer:
         """Compile and allocate on made-up tokens, before the clock runs; changes no weight."""
         ids = torch.zeros(ROWS, self.row, dtype=torch.int64, device=DEVICE)
         for _ in range(2):
-            self.add_gradients(iter([(ids, ids)] * self.passes))
+            # Two tensors, as in training: one twice would be compiled as something else.
+            self.add_gradients(iter([(ids, ids.clone())] * self.passes))
         self.model.zero_grad()
 
 
 def passes_per_step(sequence_length: int) -> int:
-    """How many forward passes make up a batch. Exits if they do not come out even."""
+    """How many forward passes make up a batch. Exits if batch or heads do not come out even."""
+    if WIDTH % HEAD_WIDTH:
+        sys.exit(f"WIDTH is {WIDTH}, which is no multiple of HEAD_WIDTH = {HEAD_WIDTH}")
     tokens = ROWS * sequence_length
     if BATCH_TOKENS % tokens:
         sys.exit(
@@ -540,20 +584,20 @@ def main() -> None:
     torch.manual_seed(setting.seed)
     tune_process()
     trainer = Trainer(setting.vocabulary, setting.sequence_length)
+    with prepare.warming_up():
+        trainer.warm_up()
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    limit = LOSS_LIMIT * math.log(setting.vocabulary)
-    trainer.warm_up()
+    flops = trainer.model.flops_per_token()
     batches = prepare.start(ROWS)
     step = 0
     while (progress := prepare.progress()) < 1:
         loss = trainer.step(batches, progress)
         step += 1
-        prepare.report(step, loss, tokens=step * BATCH_TOKENS, parameters=parameters)
-        if loss > limit:
-            sys.exit(f"training exploded: the loss is {loss:.2f} at step {step}")
+        tokens = step * BATCH_TOKENS
+        prepare.report(step, loss, tokens=tokens, parameters=parameters, flops_per_token=flops)
     summary = prepare.evaluate(trainer.model)
-    flops = trainer.model.flops_per_token() * step * BATCH_TOKENS
-    print(summary.block(depth=DEPTH, mfu_percent=mfu_percent(flops / summary.training_seconds)))
+    print(summary.block(depth=DEPTH))
+    print(f"attention:        {attention_name(setting.sequence_length)}, {DTYPE}")
 
 
 if __name__ == "__main__":

@@ -36,12 +36,16 @@ class TrialLost(Exception):
 
 
 class Trial(BaseModel):
-    """What is known of a trial once it has ended; everything here was taken outside of it.
+    """What is known of a trial once it has ended, taken outside of it but for what is named below.
 
     ``val_bpb`` (bits per byte) is None unless the outcome is ``completed``. The seconds are wall
     seconds, except ``budget_seconds``: what the clock of the budget counted (processor seconds
-    per thread on a CPU). ``steps``, ``tokens``, ``parameters`` and ``loss_curve`` (share of budget
-    spent, training loss in nats per token) are the trial's own word, for telemetry only.
+    per thread on a CPU). ``tokens_per_second`` is per wall second of training, ``mfu_percent`` is
+    None where the device's peak or the FLOPs per token are unknown. ``steps``, ``tokens``,
+    ``parameters``, ``loss_curve`` (share of budget spent, training loss in nats per token), the
+    FLOPs per token behind the MFU, ``warmup_seconds`` (within the start-up), ``data_wait_seconds``
+    (within the training), and on CUDA ``peak_memory_mb``, are the trial's own word, for telemetry
+    only.
     ``pins`` are the SHA-256 of everything fixed: trials under different pins are never compared.
     """
 
@@ -55,13 +59,17 @@ class Trial(BaseModel):
     val_bpb: float | None = None
     budget_seconds: float = 0.0
     startup_seconds: float = 0.0
+    warmup_seconds: float = 0.0
     training_seconds: float = 0.0
+    data_wait_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     total_seconds: float = 0.0
     peak_memory_mb: float = 0.0
     steps: int = 0
     tokens: int = 0
     parameters: int = 0
+    tokens_per_second: float = 0.0
+    mfu_percent: float | None = None
     loss_curve: tuple[tuple[float, float], ...] = ()
     log_tail: str = ""
     pins: dict[str, str] = {}
@@ -78,12 +86,12 @@ class Request(BaseModel):
     setting: Setting
     dataset: Dataset
     pins: dict[str, str]
+    compile_cache: Path | None = None
 
     def asks_the_same(self, other: Request) -> bool:
-        """Whether both ask for the same trial; on which device does not matter."""
-        return self.model_dump(exclude={"device", "pins"}) == other.model_dump(
-            exclude={"device", "pins"}
-        )
+        """Whether both ask for the same trial; on which device, with which cache, is no matter."""
+        besides = {"device", "pins", "compile_cache"}
+        return self.model_dump(exclude=besides) == other.model_dump(exclude=besides)
 
 
 def run_trial(
@@ -94,6 +102,7 @@ def run_trial(
     dataset: Dataset,
     device: str,
     folder: Path,
+    compile_cache: Path | None = None,
     stop: threading.Event | None = None,
 ) -> Trial:
     """Train ``source`` for the setting's budget on ``device`` and have its model scored.
@@ -101,6 +110,8 @@ def run_trial(
     A folder holds one trial, and asking again is harmless: what has finished there is read, what
     is still running (also when whoever started it was killed) is waited for, what died is started
     afresh. Afterwards the folder has request.json, train.py, log.txt and trial.json.
+    ``compile_cache`` keeps compiled code for later trials; left out, it lies beside the folder
+    (see `sandbox.trial_environment`).
 
     Raises:
         TrialAbandoned: ``stop`` was set first; nothing is left running, and there is no trial.json.
@@ -116,6 +127,7 @@ def run_trial(
         setting=setting,
         dataset=dataset,
         pins=pins(setting, dataset),
+        compile_cache=(compile_cache or folder.parent / "compile-cache").absolute(),
     )
     with (folder / "supervisor.lock").open("a+") as lock:
         _wait_for_supervisor(lock, stop)  # one may be at work here for a run that was killed

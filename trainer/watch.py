@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from trainer.channel import Channel, ChannelClosed, ChannelError, Message
 from trainer.dataset import evaluation_rows
 from trainer.scorer import Rejected, RemoteModel, rows_per_batch, score
 from trainer.setting import Setting
+from trainer.telemetry import Curve, device_model, peak_flops_per_second
 from trainer.trial import Outcome, Request, Trial
 
 GRACE_SECONDS = 1.0  # a last step may overrun the budget by this much, and by a share of it
@@ -33,11 +34,13 @@ ANSWER_SECONDS = 120.0  # for all of the evaluation; it takes 2 to 20 s
 FAREWELL_SECONDS = 10.0  # to print a summary and exit, once the score is known
 LOOK_SECONDS = (0.02, 0.5)  # the shortest and the longest time between two looks at a trial
 HANG_UP_SECONDS = 1.0  # between the end of a channel and that of its process
-CURVE_POINTS = 200
 TAIL_BYTES = 6000
 REASON_CHARACTERS = 300
 
-_OUT_OF_MEMORY = re.compile("MemoryError|out of memory|can't allocate memory|bad_alloc", re.I)
+# In this order: Python, CUDA, torch's CPU allocator, cuBLAS, C++.
+_OUT_OF_MEMORY = re.compile(
+    "MemoryError|out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|bad_alloc", re.I
+)
 _CONTROL = re.compile("\x1b\\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -50,21 +53,26 @@ class Ending(Exception):
         self.reason = reason
 
 
+class _Start(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: str
+    warmup_seconds: FiniteFloat = Field(ge=0)
+
+
 class _Report(BaseModel):
+    """How far training is; without a point where the last report had the last one already."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     kind: str
-    step: NonNegativeInt = Field(le=2**53)
-    tokens: NonNegativeInt = Field(le=2**63 - 1)
-    parameters: NonNegativeInt = Field(le=2**63 - 1)
-    point: list[FiniteFloat] = Field(min_length=2, max_length=2)
-
-
-class _Evaluate(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    kind: str
-    peak_memory_mb: FiniteFloat | None = Field(ge=0)
+    step: NonNegativeInt = Field(default=0, le=2**53)
+    tokens: NonNegativeInt = Field(default=0, le=2**63 - 1)
+    parameters: NonNegativeInt = Field(default=0, le=2**63 - 1)
+    flops_per_token: FiniteFloat = Field(default=0.0, ge=0)
+    data_wait_seconds: FiniteFloat = Field(default=0.0, ge=0)
+    peak_memory_mb: FiniteFloat | None = Field(default=None, ge=0)
+    point: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)] | None = None
 
 
 _Heard = TypeVar("_Heard", bound=BaseModel)
@@ -133,8 +141,10 @@ class Watch:
         self._val_bpb: float | None = None
         self._scored_at: float | None = None
         self._peak_memory_mb = 0.0
-        self._reported = _Report(kind="report", step=0, tokens=0, parameters=0, point=[0.0, 0.0])
-        self._curve: list[tuple[float, float]] = []
+        self._warmup_seconds = 0.0
+        self._reported = _Report(kind="report")
+        self._curve = Curve()
+        self._peak_flops_per_second = peak_flops_per_second(device_model(request.device))
         self._rows = evaluation_rows(
             request.dataset,
             "validation",
@@ -177,14 +187,18 @@ class Watch:
             val_bpb=self._val_bpb if self._ending.outcome == "completed" else None,
             budget_seconds=clock.spent(),
             startup_seconds=startup_end - clock.began_at,
-            training_seconds=(clock.stopped_at or now) - startup_end,
+            warmup_seconds=min(self._warmup_seconds, startup_end - clock.began_at),
+            training_seconds=self._training_seconds(),
+            data_wait_seconds=min(self._reported.data_wait_seconds, self._training_seconds()),
             evaluation_seconds=(self._scored_at or now) - (clock.stopped_at or now),
             total_seconds=now - clock.began_at,
             peak_memory_mb=self._peak_memory_mb,
             steps=self._reported.step,
             tokens=self._reported.tokens,
             parameters=self._reported.parameters,
-            loss_curve=tuple(self._curve),
+            tokens_per_second=self._tokens_per_second(),
+            mfu_percent=self._mfu_percent(),
+            loss_curve=self._curve.points(),
             log_tail=tail,
             pins=self._request.pins
             | {"evaluation": hashlib.sha256(self._rows.tobytes()).hexdigest()},
@@ -204,11 +218,11 @@ class Watch:
                 if self._process.poll() is not None:
                     raise self._exit()
             elif message["kind"] == "start":
-                self._open_training_text()
+                self._open_training_text(_parsed(_Start, message))
             elif message["kind"] == "report":
                 self._note(_parsed(_Report, message))
             elif message["kind"] == "evaluate":
-                self._take_over(_parsed(_Evaluate, message))
+                self._take_over()
                 return
             else:
                 raise Ending("rejected", f"on its channel: {message['kind']!r} means nothing here")
@@ -225,14 +239,22 @@ class Watch:
             raise Ending(
                 "timed_out", f"stuck: only {spent:.1f} s of its budget spent in {wall:.0f} s"
             )
-        if self._on_cpu:
-            self._peak_memory_mb = max(self._peak_memory_mb, sandbox.memory_mb())
+        self._look_at_memory()
         soonest_end = (self._limit - spent) / (os.cpu_count() or 1)
         self._look_at = time.monotonic() + min(LOOK_SECONDS[1], max(LOOK_SECONDS[0], soonest_end))
 
-    def _open_training_text(self) -> None:
+    def _look_at_memory(self) -> None:
+        memory_mb = sandbox.memory_mb()
+        if self._on_cpu:
+            self._peak_memory_mb = max(self._peak_memory_mb, memory_mb)
+        if memory_mb > 1024 * self._setting.memory_gb:
+            limit = f"a trial may have {self._setting.memory_gb:g} GB"
+            raise Ending("crashed", f"out of memory: peak {memory_mb:.0f} MB ({limit})")
+
+    def _open_training_text(self, start: _Start) -> None:
         if self._clock.started_at is not None:
             raise Ending("rejected", "it started its clock twice")
+        self._warmup_seconds = start.warmup_seconds
         dataset = self._request.dataset
         with dataset.train_tokens.open("rb") as tokens, dataset.train_offsets.open("rb") as offsets:
             self._channel.send(
@@ -243,15 +265,30 @@ class Watch:
 
     def _note(self, report: _Report) -> None:
         self._reported = report
-        self._curve.append((report.point[0], report.point[1]))
-        if len(self._curve) > CURVE_POINTS:
-            self._curve = self._curve[::2]
+        if report.point is not None:
+            self._curve.add((report.point[0], report.point[1]))
+        if report.peak_memory_mb is not None and not self._on_cpu:
+            self._peak_memory_mb = report.peak_memory_mb
 
-    def _take_over(self, evaluate: _Evaluate) -> None:
+    def _take_over(self) -> None:
         self._look()
         self._clock.stop()
-        if evaluate.peak_memory_mb is not None and not self._on_cpu:
-            self._peak_memory_mb = evaluate.peak_memory_mb
+
+    def _training_seconds(self) -> float:
+        """Wall seconds from the start of the clock to its stop."""
+        if self._clock.started_at is None:
+            return 0.0
+        return (self._clock.stopped_at or time.monotonic()) - self._clock.started_at
+
+    def _tokens_per_second(self) -> float:
+        seconds = self._training_seconds()
+        return self._reported.tokens / seconds if seconds else 0.0
+
+    def _mfu_percent(self) -> float | None:
+        flops_per_second = self._reported.flops_per_token * self._tokens_per_second()
+        if not flops_per_second or self._peak_flops_per_second is None:
+            return None
+        return 100 * flops_per_second / self._peak_flops_per_second
 
     def _score(self) -> None:
         length, vocabulary = self._setting.sequence_length, self._setting.vocabulary
@@ -275,13 +312,15 @@ class Watch:
         started_at = clock.started_at or clock.stopped_at or now
         summary = {
             "val_bpb": self._val_bpb,
-            "training_seconds": (clock.stopped_at or now) - started_at,
+            "training_seconds": self._training_seconds(),
             "startup_seconds": started_at - clock.began_at,
             "total_seconds": now - clock.began_at,
             "peak_memory_mb": self._peak_memory_mb,
             "num_steps": self._reported.step,
             "total_tokens": self._reported.tokens,
             "num_params": self._reported.parameters,
+            "tokens_per_second": self._tokens_per_second(),
+            "mfu_percent": self._mfu_percent(),
         }
         with contextlib.suppress(ChannelError):
             self._channel.send("summary", {"summary": summary})
@@ -306,13 +345,14 @@ class Watch:
         if not code:
             missing = "answering for its model" if self._scored_at else "handing over a model"
             return f"train.py ended without {missing}"
+        no_room = f"out of memory: peak {self._peak_memory_mb:.0f} MB"
         if code == -signal.SIGKILL:
-            return f"killed, most likely out of memory, at {self._peak_memory_mb:.0f} MB"
+            return f"{no_room} (killed, most likely by the kernel)"
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         words = _last_words(tail) or f"exit code {code}"
         if _OUT_OF_MEMORY.search(words):
-            return f"out of memory at {self._peak_memory_mb:.0f} MB: {words}"
+            return f"{no_room} ({words})"
         return words
 
 

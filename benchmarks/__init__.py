@@ -1,0 +1,1 @@
+"""Measurements against others, run by hand; the tests do not collect them."""
