@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check install clean
+.PHONY: run test check test-llm install clean
 
 run: install
 	$(BIN)/python -m org run
@@ -15,6 +15,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A real, very small language model in every role, for some minutes; it is installed into build/llm.
+test-llm: install
+	$(BIN)/python -m tests.llm
 
 install: .venv/installed
 

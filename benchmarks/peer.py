@@ -239,9 +239,7 @@ def train_peer(source: str, terms: Terms, *, sizes: Sizes | None, folder: Path) 
     (folder / "prepare.py").write_text(PREPARE, encoding="utf-8")
     inside = terms.model_copy(update={"device": "cpu" if cpu else "cuda"})
     (folder / "terms.json").write_text(inside.model_dump_json())
-    environment = trial_environment(
-        folder, terms.device, terms.setting.threads, folder.parent / "peer-cache"
-    )
+    environment = trial_environment(folder, terms.device, terms.setting.threads)
     began_at = time.time()
     with (folder / "log.txt").open("wb") as log:
         try:

@@ -94,9 +94,14 @@ def table(figures: Sequence[Figures]) -> str:
     rows = [["", "seeds", *(name for name, _ in COLUMNS)]]
     for contestant, runs in grouped(figures).items():
         rows.append([contestant, str(len(runs)), *(write(runs) for _, write in COLUMNS)])
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as a Markdown table; the first has the names of the columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    lines = (" | ".join(map(str.ljust, row, widths)) for row in rows)
+    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    lines = (" | ".join(map(str.ljust, row, widths)) for row in ruled)
     return "\n".join(f"| {line} |" for line in lines)
 
 

@@ -13,12 +13,13 @@ import psutil
 from org.config import Config, ConfigError, ModelChoice, load_config
 from org.figures import counted
 from org.lab import LabError, exclusive
-from org.opening import device_names
+from org.opening import device_names, wall_of
 from roles.model import ModelError
 from roles.scripted import ScriptedModel
 from trainer.corpus import CLIMBMIX_TRAINING_SHARDS, CorpusError
 from trainer.dataset import build_dataset
 from trainer.devices import available_cores, find_devices
+from trainer.sandbox import explain
 from trainer.setting import Setting, default_cache
 
 # Types of file systems that other machines share, where the index of SQLite's write-ahead log,
@@ -63,6 +64,7 @@ def checkup(config_path: Path, lab: Path | None) -> Iterator[Finding]:
         if names:
             devices_count = len(names)
             yield _corpus(config.setting(has_gpu=names[0].startswith("cuda")))
+        yield _wall(config)
     yield _git()
     if folder := lab or (config and config.lab):
         yield _lab(folder)
@@ -99,9 +101,9 @@ def _model(choice: ModelChoice) -> tuple[str | None, str]:
             return str(error), ""
         return None, ""
     # LangChain takes a second to import: only who has a language model waits for it.
-    from roles.chat import endpoint_reachable
+    from roles.endpoint import KEY_VARIABLE, endpoint_reachable
 
-    key = os.environ.get("OPENAI_API_KEY")
+    key = os.environ.get(choice.key_variable or KEY_VARIABLE)
     try:
         problem = endpoint_reachable(choice.base_url, key, ENDPOINT_SECONDS)
     except (ImportError, ValueError) as error:  # of a proxy in the environment that cannot be used
@@ -166,6 +168,14 @@ def _corpus(setting: Setting) -> Finding:
         return Finding("corpus", True, text)
     tokens = f"{dataset.train_tokens_count:,} training tokens, vocabulary {dataset.vocabulary:,}"
     return Finding("corpus", True, f"{dataset.corpus} is prepared: {tokens}")
+
+
+def _wall(config: Config) -> Finding:
+    """What trials will run behind; it is tried out."""
+    try:
+        return Finding("sandbox", True, explain(wall_of(config)))
+    except LabError as error:
+        return Finding("sandbox", False, str(error))
 
 
 # --- the machine ------------------------------------------------------------------------------

@@ -106,6 +106,36 @@ def check(config_path: Path, lab: Path | None) -> None:
     sys.exit(0 if all(finding.ok for finding in findings) else 2)
 
 
+@main.command()
+@CONFIG
+@LAB
+def status(config_path: Path, lab: Path | None) -> None:
+    """Where the lab stands: what is kept, whether it holds on the audit text, what goes on."""
+    from org.reading import reading
+    from org.status import status as told
+
+    with reading(config_path, lab) as book:
+        _print(told(book))
+
+
+@main.command()
+@CONFIG
+@LAB
+@click.option("--runs", type=click.IntRange(3), default=6, show_default=True, help="Of each kind.")
+def noise(config_path: Path, lab: Path | None, runs: int) -> None:
+    """Measure where the noise comes from: the baseline with the same and with different seeds.
+
+    Runs the baseline four times --runs times: with the same seed, another order of the text, other
+    first weights, and both. What was run before in the lab is found again.
+    """
+    from org.config import load_config
+    from org.repeating import repeat, report
+
+    config = load_config(config_path)
+    series = repeat(config, lab or config.lab, runs, click.echo)
+    click.echo("\n" + "\n".join(report(series)))
+
+
 @main.group(
     invoke_without_command=True,
     epilog="""\b

@@ -21,20 +21,24 @@ from pydantic import (
 from org.config_errors import did_you_mean, problems_of
 from org.config_fields import (
     AnyPath,
+    Body,
     Count,
     Devices,
     Dollars,
     Name,
     Source,
+    Temperature,
     TextFile,
     Url,
+    Variable,
     Where,
     expecting,
     from_folder,
     has_key,
     has_text,
 )
-from org.yaml_lines import Document, Place, Problem
+from org.yaml_lines import Document, KeyPath, Place, Problem
+from roles.prices import Price, price_of
 from roles.records import Paragraph
 from trainer.setting import PROFILES, ProfileName, Setting
 
@@ -75,6 +79,8 @@ class ModelChoice(Section):
 
     base_url: Url | None = None
     """An endpoint that speaks the OpenAI protocol; left out: OPENAI_BASE_URL, else OpenAI's own."""
+    key_variable: Variable | None = None
+    """The environment variable that holds the key; left out: OPENAI_API_KEY."""
     name: Annotated[str, Field(json_schema_extra={"pattern": "^(playbook|(openai|scripted):.+)$"})]
     """playbook (no language model, no key), openai:NAME, or scripted:PATH (replies from a file)."""
     price: (
@@ -84,9 +90,22 @@ class ModelChoice(Section):
         ]
         | None
     ) = None
-    """Dollars per million tokens: [read, written]. Left out: unknown, which is not 0."""
+    """Dollars per million tokens: [read, written]. Left out: as in roles/prices.yaml, and unknown,
+    which is not 0, where it is not in there."""
+    temperature: Temperature | None = None
+    """Left out: the endpoint's own."""
+    reasoning_effort: Annotated[str, Field(pattern="^[a-z]+$")] | None = None
+    """How much a model that reasons should, in the endpoint's own words, such as low or high."""
     timeout_seconds: Annotated[float, Field(gt=0)] | None = None
     """How long to wait for one reply of a language model."""
+    max_tokens: Count | None = None
+    """The longest reply, thoughts included, in tokens; left out: the endpoint's own limit."""
+    window: Annotated[int, Field(ge=512)] | None = None
+    """How many tokens fit into it, prompt and reply together: what a role reads is cut to that.
+    Left out: found out once a prompt is too long. Say it where a server cuts without a word, as
+    Ollama does."""
+    extra_body: Body | None = None
+    """Further parameters of every request, for what this endpoint alone knows."""
 
     @field_validator("name")
     @classmethod
@@ -100,9 +119,13 @@ class ModelChoice(Section):
             if info.context and info.context.to_run:
                 has_text(path)
             return f"scripted:{path}"
-        if kind == "openai" and info.context and info.context.to_run and "base_url" in info.data:
-            has_key(name, info.data["base_url"])
+        where_known = {"base_url", "key_variable"} <= info.data.keys()
+        if kind == "openai" and info.context and info.context.to_run and where_known:
+            has_key(name, info.data["base_url"], info.data["key_variable"])
         return name
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
     @property
     def kind(self) -> ModelKind:
@@ -114,6 +137,11 @@ class ModelChoice(Section):
     def target(self) -> str:
         """What follows the kind: the language model's name, or the path of the script."""
         return self.name.partition(":")[2]
+
+    @property
+    def known_price(self) -> Price | None:
+        """Dollars per million tokens, read and written: its own price, or the table's."""
+        return self.price or price_of(self.target, self.base_url)
 
 
 def _spelt_out(value: object) -> object:
@@ -134,10 +162,12 @@ class RoleConfig(Section):
     """The file with what this role is told."""
     model: AnyModel | None = None
     """The model of this role, where it is not the one for all."""
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    """Of a language model; left out: the endpoint's own."""
+    temperature: Temperature | None = None
+    """Of a language model, where it is not the model's for all."""
+    reasoning_effort: Annotated[str, Field(pattern="^[a-z]+$")] | None = None
+    """Of a language model, where it is not the model's for all."""
     max_tokens: Count | None = None
-    """The longest reply of a language model, in tokens; left out: the endpoint's own limit."""
+    """Of a language model, where it is not the model's for all."""
 
 
 class DirectorConfig(RoleConfig):
@@ -259,6 +289,11 @@ class ReviewConfig(Section):
 
     baseline_runs: Annotated[int, Field(ge=2)] = 3
     """Runs of the baseline, each under its own seed, from which the noise is measured."""
+    certify_every: Annotated[int, Field(ge=1)] = 6
+    """Changes on the stack before it is certified by its size: later where the proof would cost
+    more than a small share of the runs since the last one."""
+    max_seeds: Annotated[int, Field(ge=2, le=10)] = 5
+    """Fresh seeds that a certification may take for each side."""
 
 
 class Budget(Section):
@@ -298,6 +333,12 @@ class Config(Section):
         expecting("auto, how many, or different ones of one kind, such as [cuda:0, cuda:1]"),
     ] = "auto"
     """What trials may run on: auto, how many, or a list such as [cuda:0, cuda:1]."""
+    sandbox: Literal["auto", "none"] = "auto"
+    """auto: trials run behind the best wall that this machine has, and not at all where it has
+    none. none: what agents write runs with all your rights."""
+    precedence: bool = True
+    """Whether a trial on a CPU goes before other programs, where the system grants that: what a
+    second of it is worth depends less on them."""
     trial: TrialConfig = TrialConfig()
     """The terms of every trial."""
     review: ReviewConfig = ReviewConfig()
@@ -383,15 +424,35 @@ def _name_problems(document: Document) -> Iterator[Problem]:
 
 
 def _price_problems(document: Document) -> Iterator[Problem]:
-    """Language models of unknown price under a budget in dollars, which could not be kept."""
+    """Language models that a budget in dollars could not be kept with: of unknown price or length."""
     if document.places.get(("budget", "dollars"), Place(0, None)).value is None:
         return
     for path, (line, name) in document.places.items():
-        long_form = path[-2:] == ("model", "name")
-        is_model = long_form or path[-1:] == ("model",)
+        is_model = path[-2:] == ("model", "name") or path[-1:] == ("model",)
         if not (is_model and isinstance(name, str) and name.startswith("openai:")):
             continue
-        price = document.places.get((*path[:-1], "price")) if long_form else None
-        if price is None or price.value is None:
+        block = path[:-1] if path[-1] == "name" else path
+        said = {
+            key: document.places.get((*block, key), Place(0, None)).value
+            for key in ("price", "base_url", "max_tokens")
+        }
+        url = said["base_url"] if isinstance(said["base_url"], str) else None
+        if said["price"] is None and price_of(name.removeprefix("openai:"), url) is None:
             long = f"{{name: {name}, price: [read, written]}}"
             yield Problem(line, path, f"expected a price, as budget.dollars is set: {long}")
+        free = said["price"] in ((0, 0), [0, 0])
+        if not free and said["max_tokens"] is None and not _bounded(document, block[:-1]):
+            yield Problem(
+                line, path, "expected max_tokens, as budget.dollars is set: how long a reply may be"
+            )
+
+
+def _bounded(document: Document, owner: KeyPath) -> bool:
+    """Whether those who use the model of a role, or the one for all, each have max_tokens."""
+    roles = [
+        path[:-1] for path in document.places if path[:1] == ("roles",) and path[-1] == "prompt"
+    ]
+    users = (
+        [owner] if owner else [each for each in roles if (*each, "model") not in document.places]
+    )
+    return all((*each, "max_tokens") in document.places for each in users)

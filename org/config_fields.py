@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -18,6 +19,14 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+
+from roles.endpoint import KEY_VARIABLE, is_local
+
+# The parameters of a request that have keys of their own in org.yaml, or that carry the question.
+SET_ALREADY = {
+    *("model", "messages", "stream", "n", "response_format", "tools", "tool_choice"),
+    *("temperature", "reasoning_effort", "max_completion_tokens"),
+}
 
 
 class Where(NamedTuple):
@@ -85,23 +94,37 @@ def compiles(path: Path) -> None:
         raise ValueError(f"expected Python, but {path} does not compile: {error}") from None
 
 
-def has_key(model: str, base_url: str | None) -> None:
-    """Raise ValueError if a language model's endpoint wants a key and the environment has none."""
+def has_key(model: str, base_url: str | None, variable: str | None) -> None:
+    """Raise ValueError if a language model's endpoint wants a key and the environment has none.
+
+    A variable that org.yaml names must be set wherever the endpoint is.
+    """
     base_url = base_url or os.environ.get("OPENAI_BASE_URL")
-    if not os.environ.get("OPENAI_API_KEY", "").strip() and not (base_url and is_local(base_url)):
+    needless = variable is None and base_url and is_local(base_url)
+    variable = variable or KEY_VARIABLE
+    if not os.environ.get(variable, "").strip() and not needless:
         raise ValueError(
-            f"{model} needs a key: set OPENAI_API_KEY in the environment "
+            f"{model} needs a key: set {variable} in the environment "
             "(an endpoint on this machine or its network, named by base_url, needs none)"
         )
 
 
-def is_local(url: str) -> bool:
-    """Whether an endpoint is on this machine or its network, where servers ask for no key."""
-    host = urlsplit(url).hostname or ""
+def _is_a_name(variable: str) -> str:
+    # What is no name of a variable may be the key itself: it is not repeated.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        raise ValueError("expected the name of a variable, such as OPENROUTER_API_KEY, not a key")
+    return variable
+
+
+def _can_be_sent(body: dict[str, Any]) -> dict[str, Any]:
+    """Further parameters of a request: JSON, and none that this program sets itself."""
+    if taken := sorted(SET_ALREADY & body.keys()):
+        raise ValueError(f"expected nothing that is set already: {', '.join(taken)}")
     try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host or host.endswith(".local")
+        json.dumps(body, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected what JSON can say: {error}") from None
+    return body
 
 
 def _has_host(url: str) -> str:
@@ -131,7 +154,10 @@ Url = Annotated[
     AfterValidator(_has_host),
     expecting("a URL such as http://127.0.0.1:8080/v1"),
 ]
+Variable = Annotated[str, AfterValidator(_is_a_name)]
+Body = Annotated[dict[str, Any], AfterValidator(_can_be_sent)]
 Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
 Dollars = Annotated[float, Field(ge=0)]
 Devices = Annotated[
     tuple[Annotated[str, Field(pattern=r"^(cpu|cuda)(:[\w./-]+)?$")], ...],

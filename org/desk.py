@@ -12,14 +12,20 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from org.certifying import certify_stack, go_on
 from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
 from org.notebook import Experiment, Incumbent
-from roles.model import ModelError
+from org.purse import BudgetSpent
+from roles.model import AskAbandoned, ModelError, ModelRefused
+from roles.records import Verdict
 from trainer.trial import Trial
 
 # Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
 STEPS_PER_EXPERIMENT = 200
+
+# So many experiments in a row that a model failed close a desk.
+FAILURES_IN_A_ROW = 3
 
 # The frozen records that may stand in a checkpoint; everything else is refused on loading.
 CHECKPOINTED = [
@@ -47,12 +53,24 @@ def run(lab: Lab) -> list[str]:
             connection, serde=JsonPlusSerializer(allowed_msgpack_modules=CHECKPOINTED)
         )
         chart = build_chart(lab.config.roles, saver)
-        reasons = _desks(lab, chart, saver)
+        reasons = _work_all(lab, chart, saver)
     finally:
         connection.close()
         lab.notebook.set_worked_seconds(lab.run.id, lab.worked_seconds())
     if not reasons and not lab.stop.is_set():
         lab.notebook.end_run(lab.run.id)
+    return reasons
+
+
+def _work_all(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
+    """All desks until the budget is spent; then what is on the stack is certified."""
+    try:
+        go_on(lab)
+        reasons = _desks(lab, chart, saver)
+        if not reasons and not lab.stop.is_set():
+            certify_stack(lab, "end of the run")
+    except Stopped:
+        return []
     return reasons
 
 
@@ -84,7 +102,7 @@ def measure_baseline(lab: Lab) -> None:
 def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     trial_id = f"baseline-{seed}"
     place, what = f"trial {seed}", f"baseline, seed {seed}"
-    trial = lab.measure(trial_id, source, seed, desk=place, what=what)
+    trial = lab.measure(trial_id, source, seed, audit=True, desk=place, what=what)
     lab.onlooker.doing(place, "")
     if trial.outcome != "completed":
         log = lab.folder / "trials" / trial_id / "log.txt"
@@ -118,12 +136,29 @@ def _work(
     desk: str,
     unfinished: queue.SimpleQueue[Experiment],
 ) -> str | None:
-    """One desk; the reason why it closed early, if it did."""
+    """One desk; the reason why it closed early, if it did.
+
+    A model that fails ends the experiment; one that fails over and over, or refuses, closes the
+    desk. What it leaves open the next run goes on with.
+    """
+    failures = 0
     try:
         while (experiment := _next_experiment(lab, desk, unfinished)) is not None:
-            _do(lab, chart, saver, experiment)
+            try:
+                _do(lab, chart, saver, experiment)
+                failures = 0
+            except (ModelRefused, AskAbandoned):
+                raise
+            except ModelError as error:
+                failures += 1
+                if failures == FAILURES_IN_A_ROW:
+                    raise
+                _give_up(lab, saver, experiment, error)
             lab.notebook.set_worked_seconds(lab.run.id, lab.worked_seconds())
-    except Stopped:
+    except (Stopped, AskAbandoned):
+        return None
+    except BudgetSpent as error:
+        lab.onlooker.note(f"{desk}: the dollars are spent: {error}")
         return None
     except (ModelError, LabError) as error:
         lab.onlooker.note(f"{desk} is closed: {error}")
@@ -131,6 +166,14 @@ def _work(
     finally:
         lab.onlooker.doing(desk, "")
     return None
+
+
+def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelError) -> None:
+    """End an experiment for which a model could not be brought to answer."""
+    lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
+    verdict = Verdict(decision="crash", reason=f"a model failed: {error}"[:1500])
+    lab.notebook.close_experiment(experiment.id, verdict, None, None)
+    saver.delete_thread(experiment.id)
 
 
 def _next_experiment(

@@ -16,14 +16,16 @@ def make_digest(
     *,
     baseline_bpb: float,
     incumbent_bpb: float,
+    head_bpb: float,
+    stacked: int,
     noise_bpb: float,
     count_tokens: Callable[[str], int],
     at_most_tokens: int,
 ) -> Digest:
     """Choose the entries that fit, the most telling first, and put them back in order.
 
-    Open experiments come before all others, so that nobody repeats them; then keeps, the latest
-    experiments, near misses and crashes in turn, so that failures have their place too.
+    Open experiments come before all others, so that nobody repeats them; then what is kept or on
+    the stack, the latest experiments, near misses and crashes in turn, so that failures have their place too.
     """
     room = at_most_tokens
     chosen: list[Entry] = []
@@ -36,6 +38,8 @@ def make_digest(
         program=program,
         baseline_bpb=baseline_bpb,
         incumbent_bpb=incumbent_bpb,
+        head_bpb=head_bpb,
+        stacked=stacked,
         noise_bpb=noise_bpb,
         entries=tuple(sorted(chosen, key=lambda entry: entry.number)),
         left_out=len(entries) - len(chosen),
@@ -49,11 +53,15 @@ def _words(entry: Entry) -> str:
 def _most_telling_first(entries: list[Entry]) -> list[Entry]:
     newest_first = sorted(entries, key=lambda entry: -entry.number)
     near_misses = sorted(
-        (entry for entry in entries if entry.decision == "discard" and entry.effect is not None),
+        (
+            entry
+            for entry in entries
+            if entry.decision in ("discard", "dropped") and entry.effect is not None
+        ),
         key=lambda entry: entry.effect or 0.0,
     )
     shelves = [
-        [entry for entry in newest_first if entry.decision == "keep"],
+        [entry for entry in newest_first if entry.decision in ("keep", "provisional")],
         newest_first,
         near_misses,
         [entry for entry in newest_first if entry.decision == "crash"],

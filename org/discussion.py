@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
 from org.figures import signed
 from org.notebook import Message, Notebook
-from roles.model import Answer, Brief, Model, Reply
+from org.purse import Purse
+from roles.model import Answer, Brief, Cost, Model, ModelError, Reply
 from roles.records import Direction, Hypothesis, Prose, Record, Review, Screening
 
 # Who hears what a reply says. What is not named here is said to everyone.
@@ -27,9 +29,16 @@ class OnRecord:
     """
 
     def __init__(
-        self, model: Model, notebook: Notebook, run: str, experiment: str, step: str
+        self,
+        model: Model,
+        notebook: Notebook,
+        run: str,
+        experiment: str,
+        step: str,
+        purse: Purse | None = None,
     ) -> None:
         self.model = model
+        self.purse = purse or Purse(notebook, run, None)
         self.notebook = notebook
         self.run = run
         self.experiment = experiment
@@ -43,14 +52,21 @@ class OnRecord:
         """Answer a brief from the notebook, or else from the model.
 
         Raises:
-            ModelError: the model could not be brought to answer.
+            ModelError: the model could not be brought to answer; what it cost is on record.
+            BudgetSpent: the call could cost more than the run may still spend.
         """
         message_id = f"{self.experiment}/{self.step}/{brief.role}"
         kept = self.notebook.message(message_id)
         if kept is not None and kept.reply_json is not None:
             return _answer(kept, reply_type)
-        answer = self.model.ask(brief, reply_type)
-        self.notebook.record_message(self._message(message_id, brief, answer))
+        bound = getattr(self.model, "most_dollars", None)  # of language models alone
+        with self.purse.open(bound(brief, reply_type) if bound else None):
+            try:
+                answer = self.model.ask(brief, reply_type)
+            except ModelError as error:
+                self._keep_failure(message_id, brief, error)
+                raise
+            self.notebook.record_message(self._message(message_id, brief, answer))
         return answer
 
     def _message(self, message_id: str, brief: Brief, answer: Answer[Reply]) -> Message:
@@ -67,11 +83,35 @@ class OnRecord:
             reply_json=answer.reply.model_dump_json(),
             model=answer.model,
             brief_sha=hashlib.sha256(brief.model_dump_json().encode()).hexdigest(),
-            prompt_tokens=answer.prompt_tokens,
-            reply_tokens=answer.reply_tokens,
-            seconds=answer.seconds,
-            dollars=answer.dollars,
+            thinking=answer.thinking,
+            **_cost(answer),
         )
+
+    def _keep_failure(self, message_id: str, brief: Brief, error: ModelError) -> None:
+        """Keep what was paid for although nothing came of it."""
+        cost = error.cost
+        if cost is None or not (cost.replies or cost.dollars is None):
+            return
+        self.notebook.record_message(
+            Message(
+                id=f"{message_id}/failed at {time.time_ns()}",
+                run=self.run,
+                experiment=self.experiment,
+                time=time.time(),
+                speaker=brief.role,
+                listener="lab",
+                kind=self.step.partition(".")[0],
+                text=f"{error}\n{error.words}".strip(),
+                model=self.model.name,
+                **_cost(cost),
+            )
+        )
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    """What a call cost, under the notebook's names."""
+    names = ("prompt_tokens", "reply_tokens", "counted", "dollars", "most_dollars")
+    return cost.model_dump(include={*names, "seconds", "waited_seconds"})
 
 
 def _answer(message: Message, reply_type: type[Reply]) -> Answer[Reply]:

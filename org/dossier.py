@@ -94,11 +94,11 @@ def _sayings(notebook: Notebook, result: Result) -> Iterator[tuple[str, str]]:
 
 
 def _measured(result: Result) -> str:
-    evidence = result.evidence
-    if evidence is None:
+    if not result.effect:
         return ""
-    runs = counted(evidence.candidate_runs, "run")
-    return f"{result.effect} bpb: {runs} against {evidence.incumbent_runs} of the head"
+    change = result.change
+    expected = f"; without its luck {signed(change.expected_bpb)} expected" if change else ""
+    return f"{result.effect} bpb (single run, against the head of its day){expected}"
 
 
 def _program(notebook: Notebook, experiment: Experiment) -> str:
@@ -148,8 +148,16 @@ def _trials_table(trials: list[tuple[str, Trial]]) -> Table:
 
 def _telemetry(trials: list[tuple[str, Trial]]) -> Text:
     """How each trial went besides its score."""
-    told = (f"{purpose} {trial.seed}: {digest(trial)}" for purpose, trial in trials)
+    told = (
+        f"{purpose} {trial.seed}: {digest(trial)}{_checked(trial)}" for purpose, trial in trials
+    )
     return Text("\n".join(told), "dim")
+
+
+def _checked(trial: Trial) -> str:
+    """What the trial was run behind, and what no agent is told: its score on the audit text."""
+    audit = "" if trial.audit_bpb is None else f", audit text {trial.audit_bpb:.4f}"
+    return f"; {'no sandbox' if trial.wall == 'none' else f'sandbox {trial.wall}'}{audit}"
 
 
 def _log(trial: Trial) -> Text:

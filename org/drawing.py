@@ -25,6 +25,7 @@ STANDS: dict[str, Callable[[Roles], tuple[RoleConfig, ...]]] = {
     "screen": lambda roles: (roles.reviewer,),
     "train": lambda roles: (),
     "review": lambda roles: (roles.reviewer,),
+    "certify": lambda roles: (),
 }
 
 
@@ -151,7 +152,11 @@ def text(config: Config) -> str:
 
 def _asides(place: Place, following: str) -> list[str]:
     """The ways that do not lead down: labels and arrows, aligned among themselves."""
-    ways = {label: target for target, label in place.ways.items() if target != following}
+    ways = {
+        label: "end" if target == END else target
+        for target, label in place.ways.items()
+        if target != following
+    }
     width = max(map(len, ways), default=0)
     return [f"{label} {'─' * (width - len(label))}─▶ {target}" for label, target in ways.items()]
 

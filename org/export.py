@@ -48,6 +48,17 @@ def export(notebook: Notebook, form: Format) -> str:
             return markdown(read_results(notebook))
 
 
+# Its words for what became of a change: what is on the stack is kept for now.
+TSV_STATUS = {
+    "keep": "keep",
+    "provisional": "keep",
+    "dropped": "discard",
+    "discard": "discard",
+    "crash": "crash",
+    "open": "keep",
+}
+
+
 def tsv(results: Results) -> str:
     """A results.tsv as autoresearch's program.md asks for it: a line for each change that was run.
 
@@ -62,9 +73,9 @@ def tsv(results: Results) -> str:
         lines.append(_tsv_line(first.commit_sha, first.val_bpb, peak, "keep", "baseline"))
     for result in results.experiments:
         source = result.commit_sha or result.experiment.candidate_sha or "0" * 7
-        if result.evidence:
-            score, peak = result.evidence.candidate_bpb, result.spent.peak_memory_mb
-            lines.append(_tsv_line(source, score, peak, result.standing, title(result)))
+        if result.val_bpb is not None:
+            peak, status = result.spent.peak_memory_mb, TSV_STATUS[result.standing]
+            lines.append(_tsv_line(source, result.val_bpb, peak, status, title(result)))
         elif result.standing == "crash":
             lines.append(_tsv_line(source, 0.0, 0.0, "crash", title(result)))
     return "\n".join(lines) + "\n"
@@ -115,11 +126,14 @@ def _everything(notebook: Notebook) -> dict[str, Any]:
             map(_unpacked, notebook.rows(f"select {RUN_COLUMNS} from runs order by started"))
         ),
         "noise_bpb": results.baseline.noise_bpb if results.baseline else None,
-        "improvement": results.improvement.model_dump(exclude={"says", "reason"})
-        if results.improvement
-        else None,
+        "improvement": results.improvement.model_dump() if results.improvement else None,
+        "expected": results.expected.model_dump() if results.expected else None,
+        "certifications": [
+            _unpacked(row) for row in notebook.rows("select * from certifications order by number")
+        ],
+        "stack": notebook.rows("select * from stack order by number"),
         "incumbents": [each.model_dump() for each in notebook.incumbents()],
-        "baseline_trials": trials.get(None, []),
+        "trials_of_no_experiment": trials.get(None, []),
         "experiments": [
             _unpacked(row) | computed[row["id"]] | {"trials": trials.get(row["id"], [])}
             for row in notebook.rows("select * from experiments order by number")
@@ -129,10 +143,8 @@ def _everything(notebook: Notebook) -> dict[str, Any]:
 
 def _computed(result: Result | None) -> dict[str, Any]:
     """What is known of an experiment beyond its row; the keys alone where there is none."""
-    evidence = result.evidence if result else None
     return {
-        "val_bpb": evidence.candidate_bpb if evidence else None,
-        "standard_error": evidence.standard_error if evidence else None,
+        "val_bpb": result.val_bpb if result else None,
         "commit_sha": result.commit_sha if result else None,
         "trials_count": result.spent.trials_count if result else None,
         "work_seconds": result.spent.work_seconds if result else None,

@@ -29,12 +29,12 @@ CHART: dict[str, dict[str, str]] = {
     },
     "train": {
         "measured": "review",
-        "promising": "train",
         "crash": "engineer",
         "does not apply": "engineer",
         "given up": "review",
     },
-    "review": {"closed": END, "incumbent moved": "train"},
+    "review": {"closed": END, "head moved": "train", "stack is due": "certify"},
+    "certify": {"certified": END},
 }
 
 NODES: dict[str, nodes.Node] = {
@@ -44,6 +44,7 @@ NODES: dict[str, nodes.Node] = {
     "screen": nodes.screen,
     "train": nodes.train,
     "review": nodes.review,
+    "certify": nodes.certify,
 }
 
 Chart = CompiledStateGraph[ExperimentState, Lab, ExperimentState, ExperimentState]

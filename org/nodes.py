@@ -10,7 +10,9 @@ from typing import Protocol
 
 from langgraph.runtime import Runtime
 
+from org.certifying import certify_stack, why_due
 from org.config import AdviserConfig
+from org.head import head_sha
 from org.lab import Lab
 from org.state import ExperimentState
 from org.step import Step
@@ -26,7 +28,7 @@ from roles.records import (
     ScreeningReads,
     Verdict,
 )
-from trainer.evidence import Evidence
+from trainer.evidence.effect import Effect
 from trainer.patch import PatchError, diff
 
 # After so many hypotheses that were all tried before, an experiment is given up.
@@ -48,13 +50,13 @@ def direct(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         digest=step.digest(program_sha), people=step.lab.people, advice=state.get("advice", ())
     )
     answer = director.direct(step.voice(person), person.name, step.prompt(person), reads)
-    head_sha = step.lab.incumbent().source_sha
-    step.notebook.set_direction(step.experiment.id, answer.reply, program_sha, head_sha)
+    head = head_sha(step.notebook)
+    step.notebook.set_direction(step.experiment.id, answer.reply, program_sha, head)
     return {
         "outcome": "directed",
         "direction": answer.reply,
         "program_sha": program_sha,
-        "head_sha": head_sha,
+        "head_sha": head,
     }
 
 
@@ -137,24 +139,22 @@ def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
 
 
 def train(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
-    """Run the trial that the evidence asks for next, of the patch on top of today's incumbent."""
+    """Run the candidate once, on top of today's head."""
     name = f"train.{state['hypotheses']}.{state['attempts']}"
     step = Step(runtime.context, state["experiment"], name)
-    head_sha, candidate_sha = state["head_sha"], state["candidate_sha"]
-    if step.lab.incumbent().source_sha != head_sha:
-        head_sha = step.lab.incumbent().source_sha
+    based_on, candidate_sha = state["head_sha"], state["candidate_sha"]
+    if (head := head_sha(step.notebook)) != based_on:
         try:
-            candidate_sha = step.rebase(state["patch"], head_sha)
+            based_on, candidate_sha = head, step.rebase(state["patch"], head)
         except PatchError as error:
-            complaint = f"The incumbent has moved since you wrote this. On the new one: {error}"
+            complaint = f"The head has moved since you wrote this. On the new one: {error}"
             step.say("engineer", complaint)
             again = _again(step, state["attempts"], "does not apply", "crash", complaint)
-            return {"head_sha": head_sha, **again}
-    based: ExperimentState = {"head_sha": head_sha, "candidate_sha": candidate_sha}
-    trial = step.next_trial(candidate_sha, head_sha)
+            return {"head_sha": head, **again}
+    based: ExperimentState = {"head_sha": based_on, "candidate_sha": candidate_sha}
+    trial = step.trial(candidate_sha)
     if trial.outcome == "completed":
-        promising = step.evidence(candidate_sha, head_sha).says == "confirm"
-        return {**based, "outcome": "promising" if promising else "measured"}
+        return {**based, "outcome": "measured"}
     complaint = f"The trial ended as {trial.outcome}: {trial.reason}"
     crash = _again(step, state["attempts"], "crash", "crash", complaint)
     return {**based, **crash, "log": trial.log_tail}
@@ -166,8 +166,8 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     name = f"review.{state['head_sha'][:8]}.{state.get('candidate_sha', '')[:8]}"
     step = Step(runtime.context, state["experiment"], name)
     if step.experiment.decision is not None:
-        return {"outcome": "closed"}
-    evidence, computed = _computed(step, state)
+        return _closed(step)
+    effect, computed = _computed(step, state)
     decision, reason = computed.decision, computed.reason
     person = step.roles.reviewer
     reads = ReviewReads(
@@ -181,12 +181,21 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         advice=state.get("advice", ()),
     )
     words = reviewer.review(step.voice(person), person.name, step.prompt(person), reads).reply
-    if decision == "keep" and words.objects:
+    if decision == "provisional" and words.objects:
         decision, reason = "discard", f"The reviewer objects: {words.explanation}\n{reason}"
     verdict = Verdict(decision=decision, reason=reason[:1500], lesson=words.lesson)
-    if step.close(verdict, evidence, state):
-        return {"outcome": "closed"}
-    return {"outcome": "incumbent moved"}
+    if decision != "provisional":
+        step.close(verdict, effect)
+    elif not step.stack(verdict, state):
+        return {"outcome": "head moved"}
+    asked = words.explanation if words.certify else ""
+    return _closed(step, asked)
+
+
+def certify(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """Measure the head against the incumbent on fresh seeds, and keep or cut what is on the stack."""
+    certify_stack(runtime.context, state["due"])
+    return {"outcome": "certified"}
 
 
 def adviser_node(person: AdviserConfig) -> Node:
@@ -209,13 +218,20 @@ def adviser_node(person: AdviserConfig) -> Node:
     return advise
 
 
-def _computed(step: Step, state: ExperimentState) -> tuple[Evidence | None, Verdict]:
-    """The verdict before anyone is asked: from the trials, or from why it was given up."""
+def _closed(step: Step, asked: str = "") -> ExperimentState:
+    """The experiment is over; whether the stack is due now."""
+    if due := why_due(step.lab, asked):
+        return {"outcome": "stack is due", "due": due}
+    return {"outcome": "closed"}
+
+
+def _computed(step: Step, state: ExperimentState) -> tuple[Effect | None, Verdict]:
+    """The verdict before anyone is asked: from the run, or from why it was given up."""
     if failure := state.get("failure"):
         return None, failure
-    evidence = step.evidence(state["candidate_sha"], state["head_sha"])
-    decision: Decision = "keep" if evidence.says == "keep" else "discard"
-    return evidence, Verdict(decision=decision, reason=evidence.text)
+    placement, effect = step.judged(state["candidate_sha"])
+    decision: Decision = "provisional" if placement.says == "stack" else "discard"
+    return effect, Verdict(decision=decision, reason=f"{effect.text}: {placement.reason}")
 
 
 def _again(

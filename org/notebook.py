@@ -12,17 +12,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from sqlite_utils import Database
 
 from org import schema
 from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
+from trainer.evidence.effect import Run as SeedRun
 from trainer.patch import Patch, source_sha
 from trainer.trial import Trial
 
 BUSY_SECONDS = 30.0
+
+# What an experiment's time goes into; the last three are the parts of a trial.
+SpanKind = Literal[
+    "waited", "thought", "reviewed", "smoke-tested", "started up", "trained", "scored"
+]
 
 
 class Row(BaseModel):
@@ -38,6 +44,7 @@ class Run(Row):
     started: float
     ended: float | None = None
     worked_seconds: float = 0.0
+    device_seconds: float | None = 0.0
     org_yaml: str
     setting_json: str
     pins_json: str
@@ -46,7 +53,11 @@ class Run(Row):
 
 
 class Experiment(Row):
-    """One entry of the notebook. ``effect`` is in bits per byte against the head of its day."""
+    """One entry of the notebook.
+
+    ``effect`` is in bits per byte against the head of its day, ``error`` its standard error.
+    ``seed`` is the one that the candidate is tried under, once that is settled.
+    """
 
     id: str
     number: int
@@ -63,7 +74,9 @@ class Experiment(Row):
     hypothesis_json: str | None = None
     patch_json: str | None = None
     decision: Decision | None = None
+    seed: int | None = None
     effect: float | None = None
+    error: float | None = None
     reason: str | None = None
     lesson: str | None = None
     started: float
@@ -79,6 +92,7 @@ class Experiment(Row):
             summary=self.summary or "",
             decision=self.decision,
             effect=self.effect,
+            error=self.error,
             reason=self.reason or "",
             lesson=self.lesson or "",
         )
@@ -88,7 +102,10 @@ class Message(Row):
     """One utterance, kept so that a discussion can be replayed.
 
     ``listener`` is the role it is addressed to; ``reply_json`` the typed reply, for messages of a
-    model; tokens and dollars are None where unknown.
+    model; tokens and dollars are None where unknown. ``counted`` says that the
+    tokens are our count and not the endpoint's, ``most_dollars`` what the call can have cost at
+    most, ``waited_seconds`` how long it was held up, ``thinking`` what the model reasoned: it is for
+    replay and is never sent back.
     """
 
     id: str
@@ -106,15 +123,39 @@ class Message(Row):
     reply_tokens: int | None = None
     seconds: float | None = None
     dollars: float | None = None
+    most_dollars: float | None = None
+    counted: bool | None = None
+    waited_seconds: float | None = None
+    thinking: str = ""
+
+
+class Span(Row):
+    """Something that took wall seconds from ``started`` (Unix seconds) on.
+
+    ``id`` is known beforehand, so that what is found again is not counted twice. ``experiment`` is
+    None for baseline and certifications, ``device`` where none was held.
+    """
+
+    id: str
+    run: str
+    experiment: str | None = None
+    kind: SpanKind
+    device: str | None = None
+    started: float
+    seconds: float
 
 
 class Incumbent(Row):
-    """A kept and proven train.py. ``val_bpb`` is the mean of its fresh runs, in bits per byte."""
+    """A proven train.py. ``val_bpb`` is the mean of its fresh runs, in bits per byte.
+
+    ``certification`` is the one that it passed, ``experiment`` that of its last change.
+    """
 
     number: int
     source_sha: str
     experiment: str | None = None
     commit_sha: str
+    certification: int | None = None
     val_bpb: float
     since: float
 
@@ -190,21 +231,37 @@ class Notebook:
         with self.transaction() as db:
             db.table("runs").insert(run.model_dump(), ignore=True)
 
+    def runs(self) -> list[Run]:
+        """All runs, in the order in which they were started."""
+        return [Run(**row) for row in self.rows("select * from runs order by started, rowid")]
+
     def latest_run(self) -> Run | None:
-        row = self._row("select * from runs order by started desc limit 1")
+        row = self._row("select * from runs order by started desc, rowid desc limit 1")
         return Run(**row) if row else None
 
     def end_run(self, run_id: str) -> None:
         with self.transaction() as db:
             db.table("runs").update(run_id, {"ended": time.time()})
 
-    def set_worked_seconds(self, run_id: str, seconds: float) -> None:
+    def set_worked_seconds(
+        self, run_id: str, seconds: float, device_seconds: float | None = None
+    ) -> None:
+        """How long a run has worked, and how long devices were there for it, taken together."""
+        columns = {"worked_seconds": seconds, "device_seconds": device_seconds}
         with self.transaction() as db:
-            db.table("runs").update(run_id, {"worked_seconds": seconds})
+            db.table("runs").update(run_id, columns)
 
     def dollars_spent(self, run_id: str) -> float:
         """What is known to have been spent on models in a run, in dollars."""
         row = self._row("select total(dollars) as sum from messages where run = :run", run=run_id)
+        return float(row["sum"]) if row else 0.0
+
+    def dollars_at_most(self, run_id: str) -> float:
+        """What can have been spent on models in a run at most, in dollars."""
+        row = self._row(
+            "select total(coalesce(most_dollars, dollars)) as sum from messages where run = :run",
+            run=run_id,
+        )
         return float(row["sum"]) if row else 0.0
 
     # --- experiments ------------------------------------------------------------------------
@@ -282,7 +339,15 @@ class Notebook:
             head_sha=head_sha,
             candidate_sha=candidate_sha,
             normalized_sha=normalized_sha,
+            seed=None,
         )
+
+    def settle_seed(self, experiment_id: str, seed: int) -> int:
+        """The seed that the present candidate is tried under: the one settled before, or this."""
+        known = self.experiment(experiment_id).seed
+        if known is None:
+            self._update(experiment_id, seed=seed)
+        return seed if known is None else known
 
     def _update(self, experiment_id: str, **columns: Any) -> None:
         with self.transaction() as db:
@@ -305,20 +370,12 @@ class Notebook:
         self,
         experiment_id: str,
         verdict: Verdict,
-        effect: float | None,
-        incumbent: Incumbent | None = None,
+        effect: float | None = None,
+        error: float | None = None,
     ) -> None:
-        """Write a verdict and, for a keep, the new incumbent: one transaction.
-
-        Raises:
-            sqlite3.IntegrityError: the incumbent's number is taken: another one came first.
-        """
-        with self.transaction() as db:
-            if incumbent is not None and not self._is_incumbent_of(experiment_id):
-                run = self.experiment(experiment_id).run
-                db.table("incumbents").insert({"run": run, **incumbent.model_dump()})
-            columns = {**verdict.model_dump(), "effect": effect, "ended": time.time()}
-            db.table("experiments").update(experiment_id, columns)
+        """Write the verdict on an experiment that puts nothing on the stack."""
+        columns = {"effect": effect, "error": error, "ended": time.time()}
+        self._update(experiment_id, **verdict.model_dump(), **columns)
 
     # --- trials -----------------------------------------------------------------------------
 
@@ -355,16 +412,42 @@ class Notebook:
         """val_bpb of every completed run of the baseline, in bits per byte."""
         return self._scores("purpose = 'baseline'", {})
 
-    def fresh_runs(self, source: str) -> list[float]:
-        """val_bpb of the runs that count for a source: those that it was not chosen by."""
-        where = "source_sha = :sha and purpose in ('baseline', 'confirm')"
-        return self._scores(where, {"sha": source})
+    def fresh_runs(self, source: str) -> list[SeedRun]:
+        """The runs (seed, val_bpb) that count for a source: those that it was not chosen by."""
+        rows = self.rows(
+            "select seed, val_bpb from trials where source_sha = :sha and outcome = 'completed'"
+            " and purpose in ('baseline', 'certify') order by rowid",
+            {"sha": source},
+        )
+        return [(row["seed"], row["val_bpb"]) for row in rows]
+
+    def certification_trials(self, source: str) -> list[Trial]:
+        """The runs of a source in certifications, in order, those without a score too."""
+        rows = self.rows(
+            "select trial_json from trials where source_sha = :sha and purpose = 'certify'"
+            " order by rowid",
+            {"sha": source},
+        )
+        return [Trial.model_validate_json(row["trial_json"]) for row in rows]
+
+    def audit_gain(self, source: str, reference: str, seeds: list[int]) -> float | None:
+        """Mean change of the score on the audit text under these seeds; None if unknown."""
+        rows = self.rows(
+            "select source_sha, avg(json_extract(trial_json, '$.audit_bpb')) as bpb from trials"
+            " where purpose = 'certify' and outcome = 'completed' and source_sha in (:one, :other)"
+            f" and seed in ({', '.join(map(str, seeds))}) group by source_sha",
+            {"one": source, "other": reference},
+        )
+        means = {row["source_sha"]: row["bpb"] for row in rows}
+        if None in (means.get(source), means.get(reference)):
+            return None
+        return float(means[source] - means[reference])
 
     def latest_fresh_trial(self, source: str) -> Trial | None:
         """The last completed of the runs that count for a source."""
         rows = self.rows(
             "select trial_json from trials where source_sha = :sha and outcome = 'completed'"
-            " and purpose in ('baseline', 'confirm') order by rowid desc limit 1",
+            " and purpose in ('baseline', 'certify') order by rowid desc limit 1",
             {"sha": source},
         )
         return Trial.model_validate_json(rows[0]["trial_json"]) if rows else None
@@ -378,6 +461,12 @@ class Notebook:
     def record_message(self, message: Message) -> None:
         with self.transaction() as db:
             db.table("messages").insert(message.model_dump(), ignore=True)
+            if message.seconds is not None:
+                self.record_spans(_thinking(message, message.seconds))
+
+    def record_spans(self, *spans: Span) -> None:
+        with self.transaction() as db:
+            db.table("spans").insert_all((span.model_dump() for span in spans), ignore=True)
 
     def message(self, message_id: str) -> Message | None:
         row = self._row("select * from messages where id = :id", id=message_id)
@@ -406,6 +495,14 @@ class Notebook:
         with self.transaction() as db:
             db.table("incumbents").insert({"run": run_id, **baseline.model_dump()}, ignore=True)
 
-    def _is_incumbent_of(self, experiment_id: str) -> bool:
-        sql = "select 1 from incumbents where experiment = :experiment"
-        return self._row(sql, experiment=experiment_id) is not None
+
+def _thinking(message: Message, seconds: float) -> Span:
+    """The time that a model took to answer; an endpoint that was waited for did not think."""
+    return Span(
+        id=message.id,
+        run=message.run,
+        experiment=message.experiment,
+        kind="reviewed" if message.kind == "review" else "thought",
+        started=message.time - seconds,
+        seconds=seconds - (message.waited_seconds or 0.0),
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from org.notebook import Experiment, Incumbent
+from org.notebook import Experiment
+from org.stack import Proof
+from trainer.evidence.certify import Certification
 from trainer.trial import Trial
 
 
@@ -20,8 +22,11 @@ class Onlooker(Protocol):
     def measured(self, what: str, trial: Trial) -> None:
         """A trial has ended."""
 
-    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
-        """An experiment has its verdict; the incumbent as it stands now."""
+    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+        """An experiment has its verdict; what the head is expected to score now."""
+
+    def certified(self, proof: Proof, step: Certification) -> None:
+        """A certification has passed or failed."""
 
 
 class Nobody:
@@ -36,5 +41,8 @@ class Nobody:
     def measured(self, what: str, trial: Trial) -> None:
         pass
 
-    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+        pass
+
+    def certified(self, proof: Proof, step: Certification) -> None:
         pass

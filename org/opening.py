@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ from org.lab import Lab, LabError, exclusive
 from org.lineage import Lineage
 from org.notebook import Notebook, Run
 from org.onlooker import Onlooker
+from roles.endpoint import KEY_VARIABLE
 from roles.model import Model
+from roles.patience import Patience
 from roles.playbook import Playbook
 from roles.scripted import ScriptedModel
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
+from trainer.sandbox import NoWall, find_wall
 from trainer.setting import Setting, default_cache
 from trainer.tokenizer import encoding_of, load_ranks
 from trainer.trial import pins
@@ -34,6 +38,8 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
     """
     with exclusive(folder):
         names = device_names(config)
+        stop = threading.Event()
+        patience = Patience(stop, onlooker.note)
         setting = config.setting(has_gpu=names[0].startswith("cuda"))
         dataset = build_dataset(setting, default_cache(), onlooker.note)
         notebook = Notebook(folder / "notebook.sqlite")
@@ -49,12 +55,15 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 notebook=notebook,
                 lineage=Lineage(folder / "lineage", folder.name),
                 devices=Devices(names, folder / "devices"),
-                models=models(config, names[0]),
+                models=models(config, names[0], patience),
                 prompts={
                     role.name: role.prompt.read_text("utf-8") for role in config.roles.everyone
                 },
                 run=run,
+                wall=wall_of(config),
                 onlooker=onlooker,
+                patience=patience,
+                stop=stop,
                 count_tokens=lambda text: len(encoding.encode_ordinary(text)),
             )
             _position_scripts(lab)
@@ -82,14 +91,36 @@ def device_names(config: Config) -> list[str]:
     return found if wanted == "auto" else found[:wanted]
 
 
-def models(config: Config, device: str) -> dict[str, Model]:
-    """The model behind each role, by the role's name; one script is shared by all who name it."""
+def wall_of(config: Config) -> str:
+    """What trials run behind: the best wall that holds here, unless org.yaml wants none.
+
+    Raises:
+        LabError: none holds here, and org.yaml does not say that trials may run without.
+    """
+    try:
+        return "none" if config.sandbox == "none" else find_wall()
+    except NoWall as error:
+        raise LabError(str(error)) from error
+
+
+def models(config: Config, device: str, patience: Patience | None = None) -> dict[str, Model]:
+    """The model behind each role, by the role's name; one script is shared by all who name it.
+
+    ``patience`` is how language models are waited for, by all of them together.
+    """
     scripts: dict[str, ScriptedModel] = {}
-    return {role.name: _model(config, role, device, scripts) for role in config.roles.everyone}
+    patience = patience or Patience()
+    return {
+        role.name: _model(config, role, device, scripts, patience) for role in config.roles.everyone
+    }
 
 
 def _model(
-    config: Config, role: RoleConfig, device: str, scripts: dict[str, ScriptedModel]
+    config: Config,
+    role: RoleConfig,
+    device: str,
+    scripts: dict[str, ScriptedModel],
+    patience: Patience,
 ) -> Model:
     choice: ModelChoice = config.model_of(role)
     if choice.kind == "playbook":
@@ -99,14 +130,16 @@ def _model(
     # LangChain takes a second to import: only a run with a language model waits for it.
     from roles.chat import ChatModel
 
+    own = {"temperature", "reasoning_effort", "max_tokens"}
+    settings = choice.model_dump(include={*own, "base_url", "timeout_seconds", "window"})
+    settings |= role.model_dump(include=own, exclude_none=True)
     return ChatModel(
         choice.target,
-        base_url=choice.base_url,
-        api_key=os.environ.get("OPENAI_API_KEY"),
-        temperature=role.temperature,
-        max_tokens=role.max_tokens,
-        timeout_seconds=choice.timeout_seconds,
-        price=choice.price,
+        api_key=os.environ.get(choice.key_variable or KEY_VARIABLE),
+        extra_body=choice.extra_body,
+        price=choice.known_price,
+        patience=patience,
+        **settings,
     )
 
 
@@ -120,7 +153,7 @@ def _this_run(config: Config, notebook: Notebook, setting: Setting, dataset: Dat
         started=now,
         org_yaml=config.model_dump_json(),
         setting_json=setting.model_dump_json(),
-        pins_json=json.dumps(pins(setting, dataset), sort_keys=True),
+        pins_json=json.dumps(pins(setting, dataset, precedence=config.precedence), sort_keys=True),
         models_json=json.dumps({r.name: config.model_of(r).name for r in config.roles.everyone}),
         baseline_sha=notebook.keep_source(baseline),
     )

@@ -12,10 +12,17 @@ from rich.text import Text
 from org.figures import counted, duration
 from org.notebook import Notebook
 from org.results import Results, read_results
-from org.rows import COLUMNS, headline, rows, totals
+from org.rows import COLUMNS, certificates, headline, on_the_stack, rows, totals
 
 # What a colour means, wherever a decision is shown.
-COLOURS = {"keep": "green", "discard": "default", "crash": "red", "open": "cyan"}
+COLOURS = {
+    "keep": "green",
+    "provisional": "yellow",
+    "dropped": "default",
+    "discard": "default",
+    "crash": "red",
+    "open": "cyan",
+}
 
 WIDE = 110  # columns of a terminal, from which on everything has a column of its own
 FOLDED = ("experiment", "what it says")  # columns whose words go on in the next line
@@ -34,9 +41,11 @@ def experiments_report(notebook: Notebook) -> RenderableType:
     style = "bold green" if results.improvement else "bold"
     came_to, took = totals(results).split(" · ", 1)
     took += f" · {duration(_device_seconds(notebook))} of device time"
-    return Group(
-        _Fitting(results), Text(), Text(headline(results), style), Text(came_to), Text(took)
-    )
+    lines = [Text(line, "dim") for line in certificates(results)]
+    if stacked := on_the_stack(results):
+        lines.append(Text(stacked, "yellow"))
+    lines.append(Text(headline(results), style))
+    return Group(_Fitting(results), Text(), *lines, Text(came_to), Text(took))
 
 
 def _device_seconds(notebook: Notebook) -> float:
@@ -66,7 +75,10 @@ def experiments_table(results: Results, width: int) -> Table:
     table = listing(*columns)
     for row in rows(results):
         colour = COLOURS.get(row["decision"], "")
-        styles = {"decision": colour, "effect in bpb": colour if row["decision"] == "keep" else ""}
+        styles = {
+            "decision": colour,
+            "effect in bpb": colour if row["decision"] in ("keep", "provisional") else "",
+        }
         cells = [Text(row[column], styles.get(column, "")) for column in columns]
         if columns is not said:
             lesser = ", ".join(_lesser(row))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from org.figures import Cost, effect_text
 from org.lab import LabError
-from org.notebook import Experiment, Incumbent, Notebook
-from trainer.evidence import Evidence, noise, weigh
-
-# Runs that a source was not chosen by: only they count for it.
-FRESH = ("baseline", "confirm")
+from org.noise import pair_spread, run_spread
+from org.notebook import Experiment, Incumbent, Notebook, Run
+from org.stack import Change, Proof, proofs, stack
+from trainer.evidence.effect import Effect, effect_of, tempered
+from trainer.evidence.stack import provisional
+from trainer.setting import Setting
 
 TRIAL_COLUMNS = "experiment, purpose, source_sha, outcome, val_bpb, total_seconds, peak_memory_mb"
 
@@ -38,7 +38,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The first train.py; ``noise_bpb`` is the spread of one run of it, in bits per byte."""
+    """The first train.py; ``noise_bpb`` is the spread of one run, in bits per byte."""
 
     incumbent: Incumbent
     noise_bpb: float
@@ -47,14 +47,11 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Result:
-    """One experiment: the weighing behind its verdict, and its commit if it was kept.
-
-    ``evidence`` is None where the verdict does not rest on trials, or is not there yet.
-    """
+    """One experiment: what its own run gave, and its commit if it was kept."""
 
     experiment: Experiment
-    evidence: Evidence | None
-    commit_sha: str | None
+    val_bpb: float | None
+    change: Change | None
     spent: Spent
 
     @property
@@ -63,25 +60,42 @@ class Result:
         return self.experiment.decision or "open"
 
     @property
+    def commit_sha(self) -> str | None:
+        """The commit that has the change; None unless it was kept."""
+        return self.change.commit_sha if self.change else None
+
+    @property
     def effect(self) -> str:
-        """The effect that the verdict rests on, with its standard error, in bits per byte; or ""."""
-        if self.evidence is None or self.experiment.effect is None:
+        """The effect of its one run, with its standard error, in bits per byte; or ""."""
+        if self.experiment.effect is None or self.experiment.error is None:
             return ""
-        return effect_text(self.experiment.effect, self.evidence.standard_error)
+        return effect_text(self.experiment.effect, self.experiment.error)
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A certification that has ended, and the effect that it vouches for, luck taken out."""
+
+    proof: Proof
+    effect: Effect | None
 
 
 @dataclass(frozen=True)
 class Results:
     """All of a notebook, in the order of the experiments' numbers.
 
-    ``incumbent`` is the latest one, and ``improvement`` its effect against the baseline; both are
-    None while nothing is kept. ``worked_seconds`` are wall seconds, breaks left out.
+    ``incumbent`` is the latest one, and ``improvement`` its effect against the baseline by the
+    fresh runs of both; both are None while nothing is certified. ``expected`` is what the stack
+    may bring. ``worked_seconds`` are wall seconds, breaks left out.
     """
 
     baseline: Baseline | None
     experiments: tuple[Result, ...]
     incumbent: Incumbent | None
-    improvement: Evidence | None
+    improvement: Effect | None
+    expected: Effect | None
+    stacked: int
+    certified: tuple[Certified, ...]
     trials_count: int
     worked_seconds: float
     cost: Cost
@@ -96,37 +110,52 @@ def read_results(notebook: Notebook) -> Results:
     """What a table of the notebook says; a few queries, however long the notebook is."""
     trials = notebook.rows(f"select {TRIAL_COLUMNS} from trials order by rowid")
     replies = {row["experiment"]: row for row in notebook.rows(f"{REPLIES} group by experiment")}
-    incumbents = notebook.incumbents()
-    kept = {each.experiment: each for each in incumbents}
-    trials_of, fresh = _by_experiment(trials), _fresh_scores(trials)
-    noise_bpb = noise(_scores(trials_of[None])) if incumbents else 0.0
-    improvement = None
-    if len(incumbents) > 1:
-        first, last = incumbents[0], incumbents[-1]
-        own = _scores(trials_of[last.experiment], last.source_sha)
-        improvement = weigh(own, fresh[first.source_sha], noise_bpb)
-    results = tuple(
-        _result(
-            each,
-            trials_of[each.id],
-            replies.get(each.id),
-            fresh[each.head_sha],
-            noise_bpb,
-            kept.get(each.id),
-        )
-        for each in notebook.experiments()
-    )
+    changes = {row["experiment"]: Change(**row) for row in notebook.rows("select * from stack")}
+    incumbents, stacked = notebook.incumbents(), stack(notebook)
+    trials_of = _by_experiment(trials)
+    improvement, expected, baseline = None, None, None
+    if incumbents:
+        profile = setting_of(notebook.runs()[-1]).profile
+        run, pair = run_spread(notebook, profile), pair_spread(notebook, profile)
+        own = [trial for trial in trials_of[None] if trial["purpose"] == "baseline"]
+        baseline = Baseline(incumbents[0], run.bpb, _spent(own, None))
+        if stacked:
+            expected = provisional([change.expected_bpb for change in stacked], pair)
+        if len(incumbents) > 1:
+            first, last = (
+                notebook.fresh_runs(each.source_sha) for each in (incumbents[0], incumbents[-1])
+            )
+            improvement = effect_of(last, first, run=run, pair=pair, kind="certified")
     return Results(
-        baseline=Baseline(incumbents[0], noise_bpb, _spent(trials_of[None], None))
-        if incumbents
-        else None,
-        experiments=results,
+        baseline=baseline,
+        experiments=tuple(
+            _result(each, trials_of[each.id], replies.get(each.id), changes.get(each.id))
+            for each in notebook.experiments()
+        ),
         incumbent=incumbents[-1] if improvement else None,
         improvement=improvement,
+        expected=expected,
+        stacked=len(stacked),
+        certified=read_certified(notebook),
         trials_count=len(trials),
         worked_seconds=notebook.rows("select total(worked_seconds) as sum from runs")[0]["sum"],
         cost=_cost(*replies.values()),
     )
+
+
+def read_certified(notebook: Notebook) -> tuple[Certified, ...]:
+    """All certifications that have ended, each with its effect as it stood on that day."""
+    known: list[Effect] = []
+    certified = []
+    for proof in proofs(notebook):
+        if proof.says is None:
+            continue
+        effect = proof.effect
+        if effect is not None and proof.purpose != "pruned":
+            known.append(effect)
+            effect = tempered(effect, known) if proof.says == "pass" else effect
+        certified.append(Certified(proof, effect))
+    return tuple(certified)
 
 
 def read_result(notebook: Notebook, number: int) -> Result:
@@ -138,15 +167,18 @@ def read_result(notebook: Notebook, number: int) -> Result:
     experiment = numbered(notebook, number)
     own = {"id": experiment.id}
     select = f"select {TRIAL_COLUMNS} from trials where experiment = :id order by rowid"
-    kept = notebook.rows("select * from incumbents where experiment = :id", own)
+    changes = notebook.rows("select * from stack where experiment = :id", own)
     return _result(
         experiment,
         notebook.rows(select, own),
         notebook.rows(f"{REPLIES} and experiment = :id", own)[0],
-        notebook.fresh_runs(experiment.head_sha or ""),
-        noise(notebook.baseline_runs()),
-        Incumbent(**kept[0]) if kept else None,
+        Change(**changes[0]) if changes else None,
     )
+
+
+def setting_of(run: Run) -> Setting:
+    """The terms of a run's trials."""
+    return Setting.model_validate_json(run.setting_json)
 
 
 def numbered(notebook: Notebook, number: int) -> Experiment:
@@ -164,18 +196,11 @@ def numbered(notebook: Notebook, number: int) -> Experiment:
 
 
 def _result(
-    experiment: Experiment,
-    trials: Rows,
-    replies: dict[str, Any] | None,
-    head_scores: Sequence[float],
-    noise_bpb: float,
-    kept: Incumbent | None,
+    experiment: Experiment, trials: Rows, replies: dict[str, Any] | None, change: Change | None
 ) -> Result:
-    evidence = None
     own = _scores(trials, experiment.candidate_sha)
-    if experiment.effect is not None and own and head_scores:
-        evidence = weigh(own, head_scores, noise_bpb)
-    return Result(experiment, evidence, kept.commit_sha if kept else None, _spent(trials, replies))
+    val_bpb = own[-1] if own and experiment.effect is not None else None
+    return Result(experiment, val_bpb, change, _spent(trials, replies))
 
 
 def _by_experiment(trials: Rows) -> defaultdict[str | None, Rows]:
@@ -184,15 +209,6 @@ def _by_experiment(trials: Rows) -> defaultdict[str | None, Rows]:
     for trial in trials:
         trials_of[trial["experiment"]].append(trial)
     return trials_of
-
-
-def _fresh_scores(trials: Rows) -> defaultdict[str | None, list[float]]:
-    """val_bpb of the runs that count for each source."""
-    fresh: defaultdict[str | None, list[float]] = defaultdict(list)
-    for trial in trials:
-        if trial["outcome"] == "completed" and trial["purpose"] in FRESH:
-            fresh[trial["source_sha"]].append(trial["val_bpb"])
-    return fresh
 
 
 def _scores(trials: Rows, source_sha: str | None = None) -> list[float]:

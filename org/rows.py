@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from org.figures import counted, duration, effect_text, signed_percent
+from org.figures import counted, duration, signed_percent
 from org.plain import one_line
 from org.results import Baseline, Result, Results, Spent
 
@@ -54,7 +54,7 @@ def _row(result: Result) -> dict[str, str]:
         "category": experiment.category or "",
         "decision": result.standing,
         "effect in bpb": result.effect,
-        "val_bpb": f"{result.evidence.candidate_bpb:.4f}" if result.evidence else "",
+        "val_bpb": "" if result.val_bpb is None else f"{result.val_bpb:.4f}",
         **_spent(result.spent),
     }
 
@@ -73,24 +73,50 @@ def title(result: Result) -> str:
 
 
 def headline(results: Results) -> str:
-    """What the whole notebook came to: the improvement, with its uncertainty."""
+    """What the whole notebook came to: the certified improvement, with its uncertainty."""
     if results.baseline is None:
         return "The baseline has not been measured yet."
     before = results.baseline.incumbent.val_bpb
     if results.improvement is None or results.incumbent is None:
-        return f"Nothing is kept yet: the baseline stands, val_bpb {before:.4f}."
+        return f"Nothing is certified yet: the baseline stands, val_bpb {before:.4f}."
     gain = results.improvement
     return (
-        f"Improvement over the baseline: {effect_text(gain.effect, gain.standard_error)} bpb"
-        f" ({before:.4f} → {results.incumbent.val_bpb:.4f},"
-        f" {signed_percent(gain.effect / before)})"
+        f"Improvement over the baseline: {gain.text} bpb"
+        f" ({before:.4f} → {results.incumbent.val_bpb:.4f}, {signed_percent(gain.bpb / before)})"
     )
+
+
+def on_the_stack(results: Results) -> str:
+    """What is expected of the changes that are not proven yet; "" where there are none."""
+    if results.expected is None:
+        return ""
+    stacked = counted(results.stacked, "change")
+    return f"On the stack, not proven: {stacked}, {results.expected.text} bpb expected"
+
+
+def certificates(results: Results) -> Iterator[str]:
+    """A line for each certification that has ended."""
+    for one in results.certified:
+        proof, effect = one.proof, one.effect
+        what = counted(proof.size, "change") + (
+            " left after pruning" if proof.purpose == "pruned" else ""
+        )
+        said = f"{effect.text} bpb" if effect else "no effect"
+        passed = "passed" if proof.says == "pass" else "failed"
+        yield f"Certification {proof.number} {passed}: {what}, {said}, {proof.reason} ({proof.why})"
 
 
 def totals(results: Results) -> str:
     """How many experiments came to what, and what all of it took."""
     standings = results.standings
-    words = {"keep": "kept", "discard": "discarded", "crash": "crashed", "open": "open"}
+    words = {
+        "keep": "kept",
+        "provisional": "provisional",
+        "dropped": "dropped",
+        "discard": "discarded",
+        "crash": "crashed",
+        "open": "open",
+    }
     came_to = ", ".join(
         f"{standings[each]} {word}" for each, word in words.items() if standings[each]
     )

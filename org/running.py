@@ -73,7 +73,8 @@ def terms(lab: Lab) -> str:
     return (
         f"Lab {lab.folder}{f', going on after {done} experiments' if done else ''}:"
         f" {' or '.join(limits)}, {setting.seconds:g} s a trial on {', '.join(lab.devices.names)}"
-        f" (profile {setting.profile}), {lab.config.desks} desks"
+        f" (profile {setting.profile}), {lab.config.desks} desks,"
+        f" {'no sandbox' if lab.wall == 'none' else f'sandbox {lab.wall}'}"
     )
 
 

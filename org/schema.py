@@ -18,6 +18,7 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "started": float,
             "ended": float,
             "worked_seconds": float,
+            "device_seconds": float,
             "org_yaml": str,
             "setting_json": str,
             "pins_json": str,
@@ -45,7 +46,9 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "hypothesis_json": str,
             "patch_json": str,
             "decision": str,
+            "seed": int,
             "effect": float,
+            "error": float,
             "reason": str,
             "lesson": str,
             "started": float,
@@ -58,7 +61,8 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             ("candidate_sha", "sources", "sha"),
         ],
     ),
-    # One training run; `purpose` is baseline, candidate or confirm.
+    # One training run; `purpose` is baseline, candidate or certify. What counts for a source are
+    # its runs of the first and the last kind: it was not chosen by them.
     "trials": (
         {
             "id": str,
@@ -104,10 +108,83 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "reply_tokens": int,
             "seconds": float,
             "dollars": float,
+            "most_dollars": float,
+            "counted": int,
+            "waited_seconds": float,
+            "thinking": str,
         },
         [("run", "runs", "id"), ("experiment", "experiments", "id")],
     ),
-    # The kept train.py, in order; the last one is the incumbent, the first one the baseline.
+    # What took how long, in wall seconds: the kinds are those of org/timings.py. Of an experiment,
+    # unless it is NULL, and on a device, unless that is.
+    "spans": (
+        {
+            "id": str,
+            "run": str,
+            "experiment": str,
+            "kind": str,
+            "device": str,
+            "started": float,
+            "seconds": float,
+        },
+        [("run", "runs", "id"), ("experiment", "experiments", "id")],
+    ),
+    # Changes that went on the stack after one run, in order; `standing` is provisional, keep or
+    # dropped. Effects in bits per byte: of that run, its standard error, and without its luck.
+    "stack": (
+        {
+            "number": int,
+            "run": str,
+            "experiment": str,
+            "head_sha": str,
+            "source_sha": str,
+            "effect_bpb": float,
+            "error_bpb": float,
+            "expected_bpb": float,
+            "lines_added": int,
+            "since": float,
+            "standing": str,
+            "certification": int,
+            "commit_sha": str,
+        },
+        [
+            ("run", "runs", "id"),
+            ("experiment", "experiments", "id"),
+            ("head_sha", "sources", "sha"),
+            ("source_sha", "sources", "sha"),
+        ],
+    ),
+    # A source against the incumbent on fresh seeds; open until `says` is known. The noise is what
+    # was known when it began: by it and the runs under its seeds anyone comes to the same verdict.
+    "certifications": (
+        {
+            "number": int,
+            "run": str,
+            "purpose": str,
+            "why": str,
+            "incumbent": int,
+            "incumbent_sha": str,
+            "source_sha": str,
+            "size": int,
+            "seeds_json": str,
+            "run_bpb": float,
+            "run_freedom": float,
+            "pair_bpb": float,
+            "pair_freedom": float,
+            "started": float,
+            "ended": float,
+            "says": str,
+            "reason": str,
+            "effect_json": str,
+            "pruned_json": str,
+        },
+        [
+            ("run", "runs", "id"),
+            ("incumbent_sha", "sources", "sha"),
+            ("source_sha", "sources", "sha"),
+        ],
+    ),
+    # The proven train.py, in order; the last one is the incumbent, the first one the baseline.
     "incumbents": (
         {
             "number": int,
@@ -115,6 +192,7 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "source_sha": str,
             "experiment": str,
             "commit_sha": str,
+            "certification": int,
             "val_bpb": float,
             "since": float,
         },
@@ -126,7 +204,14 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
     ),
 }
 
-PRIMARY_KEYS = {"sources": "sha", "programs": "sha", "messages": "number", "incumbents": "number"}
+PRIMARY_KEYS = {
+    "sources": "sha",
+    "programs": "sha",
+    "messages": "number",
+    "incumbents": "number",
+    "stack": "number",
+    "certifications": "number",
+}
 
 INDEXES = [
     ("experiments", ["number"], True),
@@ -136,7 +221,9 @@ INDEXES = [
     ("messages", ["experiment"], False),
     ("trials", ["experiment"], False),
     ("trials", ["source_sha"], False),
-    ("incumbents", ["experiment"], True),
+    ("spans", ["experiment"], False),
+    ("stack", ["experiment"], True),
+    ("stack", ["standing"], False),
 ]
 
 SEARCHED = {
@@ -145,15 +232,16 @@ SEARCHED = {
 }
 
 VIEWS = {
-    # What was kept, best effect first.
+    # What was proven, best effect of its own run first; what counts is the certificate of them all.
     "leaderboard": """
-        select e.number, e.title, e.category, e.effect, i.val_bpb, i.commit_sha, e.lesson
-        from experiments e join incumbents i on i.experiment = e.id
-        order by e.effect""",
+        select e.number, e.title, e.category, s.effect_bpb, s.error_bpb, s.certification,
+            s.commit_sha, e.lesson
+        from experiments e join stack s on s.experiment = e.id
+        where s.standing = 'keep' order by s.effect_bpb""",
     # What was tried and led nowhere, nearest miss first: read this before trying again.
     "dead_ends": """
         select number, title, category, decision, effect, reason, lesson
-        from experiments where decision in ('discard', 'crash')
+        from experiments where decision in ('discard', 'crash', 'dropped')
         order by effect is null, effect""",
 }
 
@@ -161,6 +249,7 @@ VIEWS = {
 def create(db: Database) -> None:
     """Create whatever is missing; running it again changes nothing."""
     if db["incumbents"].exists():
+        _bring_up_to_date(db)
         return
     with db.atomic():
         for name, (columns, foreign_keys) in TABLES.items():
@@ -173,3 +262,21 @@ def create(db: Database) -> None:
             db.table(table).enable_fts(columns_searched, create_triggers=True, tokenize="porter")
         for view, sql in VIEWS.items():
             db.create_view(view, sql)
+
+
+def _bring_up_to_date(db: Database) -> None:
+    """Add the tables and columns that a notebook of an earlier version lacks."""
+    there = set(db.table_names())
+    for name, (columns, foreign_keys) in TABLES.items():
+        if name not in there:
+            db.table(name).create(
+                columns, pk=PRIMARY_KEYS.get(name, "id"), foreign_keys=foreign_keys
+            )
+            for table, columns_indexed, unique in INDEXES:
+                if table == name:
+                    db.table(table).create_index(columns_indexed, unique=unique)
+        else:
+            known = db.table(name).columns_dict
+            for column, kind in columns.items():
+                if column not in known:
+                    db.table(name).add_column(column, kind)

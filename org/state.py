@@ -16,7 +16,8 @@ class ExperimentState(TypedDict, total=False):
     name the messages of each step, so that a node that runs again finds what it already did.
     ``head_sha`` is the source that the patch is written against, ``candidate_sha`` the patched one.
     ``previous`` and ``complaint`` are the engineer's last words and why they did not do; ``log``
-    is the end of a crashed trial's output. ``failure`` is set when the experiment is given up.
+    is the end of a crashed trial's output. ``failure`` is set when the experiment is given up,
+    ``due`` when the stack is to be certified: why.
     """
 
     experiment: str
@@ -34,4 +35,5 @@ class ExperimentState(TypedDict, total=False):
     patch: Patch
     candidate_sha: str
     failure: Verdict
+    due: str
     advice: tuple[Advice, ...]

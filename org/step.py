@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import time
-
 from org.config import HypothesisConfig, RoleConfig, Roles
 from org.discussion import OnRecord, say
+from org.head import head_bpb, head_sha, judge, search_seed
 from org.lab import Lab
-from org.notebook import Incumbent
+from org.noise import is_disturbed
+from org.stack import Pushed, push
 from org.state import ExperimentState
 from roles.model import Model
 from roles.records import Digest, Verdict
-from trainer.evidence import Evidence, weigh
+from trainer.evidence.effect import Effect
+from trainer.evidence.stack import Placement
 from trainer.patch import Patch, apply_patch, diff, normalized_sha
 from trainer.telemetry import digest
 from trainer.trial import Trial
 
-# Candidates are all tried under one seed; what decides is the fresh seed that confirms.
-SEARCH_SEED = 1
-CONFIRM_SEED = 1000
 DISCUSSION_CHARACTERS = 8000
 
 
@@ -51,7 +49,14 @@ class Step:
     def voice(self, person: RoleConfig) -> Model:
         """The model behind a role, on the record."""
         model = self.lab.models[person.name]
-        return OnRecord(model, self.notebook, self.lab.run.id, self.experiment.id, self.name)
+        return OnRecord(
+            model,
+            self.notebook,
+            self.lab.run.id,
+            self.experiment.id,
+            self.name,
+            self.lab.purse,
+        )
 
     def prompt(self, person: RoleConfig) -> str:
         return self.lab.prompts[person.name]
@@ -106,32 +111,47 @@ class Step:
 
     # --- trials -----------------------------------------------------------------------------
 
-    def next_trial(self, candidate_sha: str, head_sha: str) -> Trial:
-        """Run the trial that the evidence asks for next; if it asks for none, the last one again.
+    def trial(self, candidate_sha: str) -> Trial:
+        """Run the candidate, once; a run that was done before is found again.
+
+        One that was visibly disturbed is repeated under the same seed, once, and only the second
+        counts.
 
         Raises:
             Stopped: the run was stopped before the trial ended.
         """
         done = self.notebook.trials_of(self.experiment.id, candidate_sha)
-        if done and done[-1].outcome != "completed":
+        if done and not (len(done) == 1 and is_disturbed(self.notebook, done[0])):
             return done[-1]
-        if done and self.evidence(candidate_sha, head_sha).says != "confirm":
-            return done[-1]
-        purpose = "confirm" if done else "candidate"
-        seed = CONFIRM_SEED + self.experiment.number if done else SEARCH_SEED
-        trial_id = f"{self.experiment.id}-{candidate_sha[:8]}-{len(done) + 1}"
+        seed = self.notebook.settle_seed(self.experiment.id, search_seed(self.notebook))
+        trial_id = f"{self.experiment.id}-{candidate_sha[:8]}-{seed}-{len(done) + 1}"
         source = self.notebook.source(candidate_sha)
-        what = f"experiment {self.experiment.number}, {purpose} trial"
-        trial = self.lab.measure(trial_id, source, seed, desk=self.experiment.desk, what=what)
-        self.notebook.record_trial(trial_id, self.lab.run.id, self.experiment.id, purpose, trial)
+        what = f"experiment {self.experiment.number}, {'again' if done else 'candidate'} trial"
+        trial = self.lab.measure(
+            trial_id, source, seed, audit=False, desk=self.experiment.desk, what=what
+        )
+        self.notebook.record_trial(
+            trial_id, self.lab.run.id, self.experiment.id, "candidate", trial
+        )
         self.lab.onlooker.measured(what, trial)
+        if not done and is_disturbed(self.notebook, trial):
+            self.lab.onlooker.note(f"{what}: the machine was visibly disturbed; once more")
+            return self.trial(candidate_sha)
         return trial
 
-    def evidence(self, candidate_sha: str, head_sha: str) -> Evidence:
-        """What the trials of a candidate and the fresh runs of its head say together."""
-        done = self.notebook.trials_of(self.experiment.id, candidate_sha)
-        scores = [trial.val_bpb for trial in done if trial.val_bpb is not None]
-        return weigh(scores, self.notebook.fresh_runs(head_sha), self.lab.noise_bpb())
+    def judged(self, candidate_sha: str) -> tuple[Placement, Effect]:
+        """What the candidate's run says against the head, and the effect with its uncertainty."""
+        trial = self.notebook.trials_of(self.experiment.id, candidate_sha)[-1]
+        assert trial.val_bpb is not None
+        patch = Patch.model_validate_json(self.experiment.patch_json or "")
+        return judge(
+            self.notebook,
+            self.lab.setting.profile,
+            self.experiment.id,
+            trial.val_bpb,
+            trial.seed,
+            patch.lines_added,
+        )
 
     def telemetry(self, candidate_sha: str) -> str:
         """How the last trial of a candidate in this experiment went; empty if there was none."""
@@ -145,47 +165,36 @@ class Step:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def close(self, verdict: Verdict, evidence: Evidence | None, state: ExperimentState) -> bool:
-        """End the experiment, with a new incumbent for a keep; False if the incumbent has moved.
+    def close(self, verdict: Verdict, effect: Effect | None) -> None:
+        """End the experiment with nothing on the stack."""
+        bpb, error = (effect.bpb, effect.error) if effect else (None, None)
+        self.notebook.close_experiment(self.experiment.id, verdict, bpb, error)
+        self._told()
 
-        The commit is made first, as an object that no branch points to; the notebook decides in
-        one transaction; the branch follows the notebook. After a kill in between, opening the lab
-        moves the branch to where the notebook says.
-        """
-        effect = evidence.effect if evidence else None
+    def stack(self, verdict: Verdict, state: ExperimentState) -> bool:
+        """Put the candidate on the stack and end the experiment; False if the head has moved."""
         with self.lab.moving:
-            if verdict.decision == "keep" and evidence is not None:
-                incumbent = self.lab.incumbent()
-                if incumbent.source_sha != state["head_sha"]:
-                    return False
-                kept = self._kept(incumbent, verdict, evidence, state)
-                self.notebook.close_experiment(self.experiment.id, verdict, effect, kept)
-                self.lab.publish(kept)
-            else:
-                self.notebook.close_experiment(self.experiment.id, verdict, effect)
-        closed = self.notebook.experiment(self.experiment.id)
-        self.lab.onlooker.closed(closed, self.lab.incumbent())
+            if head_sha(self.notebook) != state["head_sha"]:
+                return False
+            placement, effect = self.judged(state["candidate_sha"])
+            push(
+                self.notebook,
+                Pushed(
+                    run=self.lab.run.id,
+                    experiment=self.experiment.id,
+                    head_sha=state["head_sha"],
+                    source_sha=state["candidate_sha"],
+                    effect_bpb=effect.bpb,
+                    error_bpb=effect.error,
+                    expected_bpb=placement.expected_bpb,
+                    lines_added=state["patch"].lines_added,
+                ),
+                verdict,
+            )
+        self._told()
         return True
 
-    def _kept(
-        self, incumbent: Incumbent, verdict: Verdict, evidence: Evidence, state: ExperimentState
-    ) -> Incumbent:
-        hypothesis = state["hypothesis"]
-        message = (
-            f"{hypothesis.title}\n\n{hypothesis.change}\n\nBecause: {hypothesis.mechanism}\n\n"
-            f"Evidence: {evidence.text}\nLesson: {verdict.lesson}"
-        )
-        commit_sha = self.lab.lineage.write(
-            self.notebook.source(state["candidate_sha"]),
-            message,
-            experiment_id=self.experiment.id,
-            parent=incumbent.commit_sha,
-        )
-        return Incumbent(
-            number=incumbent.number + 1,
-            source_sha=state["candidate_sha"],
-            experiment=self.experiment.id,
-            commit_sha=commit_sha,
-            val_bpb=evidence.candidate_bpb,
-            since=time.time(),
-        )
+    def _told(self) -> None:
+        profile, seed = self.lab.setting.profile, search_seed(self.notebook)
+        closed = self.notebook.experiment(self.experiment.id)
+        self.lab.onlooker.closed(closed, head_bpb(self.notebook, profile, seed))

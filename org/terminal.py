@@ -12,12 +12,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from org.notebook import Experiment, Incumbent
+from org.notebook import Experiment
 from org.plain import one_line
 from org.reports import COLOURS
+from org.stack import Proof
+from trainer.evidence.certify import Certification
 from trainer.trial import Trial
 
 INDENT = (0, 0, 0, 5)  # cells before what is said of an experiment: right under its decision
+
+PAST = {"pass": "passed", "fail": "failed"}
 
 
 class Terminal:
@@ -61,17 +65,26 @@ class Terminal:
     def measured(self, what: str, trial: Trial) -> None:
         self.console.print(Text(f"  {what}: {_outcome(trial)}", style="dim"))
 
-    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+    def closed(self, experiment: Experiment, head_bpb: float) -> None:
         decision = experiment.decision or "open"
         line = Text(f"#{experiment.number:<3} ")
-        line.append(f"{decision:<8}", style=COLOURS.get(decision, "default"))
+        line.append(f"{decision:<11}", style=COLOURS.get(decision, "default"))
         line.append(f" {one_line(experiment.title or '(no hypothesis)')}")
         self.console.print(line)
         reason = Text(one_line(experiment.reason or ""), style="dim")
         self.console.print(Padding(reason, INDENT))
-        if decision == "keep":
-            best = Text(f"the incumbent's val_bpb is now {incumbent.val_bpb:.4f}", style="green")
-            self.console.print(Padding(best, INDENT))
+        if decision == "provisional":
+            head = Text(f"the head is expected to score {head_bpb:.4f}", style="yellow")
+            self.console.print(Padding(head, INDENT))
+
+    def certified(self, proof: Proof, step: Certification) -> None:
+        passed = step.says == "pass"
+        style = "bold green" if passed else "yellow"
+        effect = f"{step.effect.text} bpb, " if step.effect else ""
+        line = Text(
+            f"certification {proof.number} {PAST[step.says]}: {effect}{step.reason}", style=style
+        )
+        self.console.print(line)
 
     def _now(self) -> Table:
         """What the desks are doing, one row each."""

@@ -29,12 +29,16 @@ CLOSED_PARTS = _names(
 )
 PREPARE = "trainer.prepare"
 OPEN_PARTS = {
-    PREPARE: _names("evaluate progress report setting start"),
+    PREPARE: _names("evaluate progress report setting start warming_up"),
     "sys": _names("exit platform"),
 }
 
+# A patch is a change of code: text that was learned by heart, or a table of numbers, is data.
+TEXT_CHARACTERS = 300
+TABLE_ELEMENTS = 64
+
 _CLOSED_BUILTINS = _names("__builtins__ __import__ breakpoint compile eval exec globals input open")
-_CLOSED_ATTRIBUTES = _names("__builtins__ __code__ __globals__ __loader__ __subclasses__")
+_CLOSED_ATTRIBUTES = _names("__builtins__ __code__ __doc__ __globals__ __loader__ __subclasses__")
 _SETTERS = _names("__delattr__ __setattr__ delattr setattr")
 _SEEDERS = _names("RandomState default_rng manual_seed manual_seed_all seed seed_all set_rng_state")
 
@@ -43,9 +47,9 @@ def trespasses(source: str) -> dict[str, int]:
     """What a source does that it should not, in words, each with the line where it first does.
 
     That is: modules other than the open ones and ``trainer.prepare``; files, eval, exec and their
-    like; anything of prepare but its five functions; assigning to a module's attributes, other
+    like; anything of prepare but its functions; assigning to a module's attributes, other
     than torch.backends and config objects; a seed that is not the attribute ``seed`` of the
-    trial's setting.
+    trial's setting; long texts and tables, which could be data that a model is to be judged by.
 
     Raises:
         SyntaxError: the source does not compile.
@@ -62,6 +66,7 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, tree: ast.Module) -> None:
         self.found: dict[str, int] = {}
         self.names = dict(pair for node in ast.walk(tree) for pair in _imported(node))
+        self.docstrings = {_docstring(node) for node in ast.walk(tree)}
 
     def note(self, node: ast.stmt | ast.expr | ast.keyword, what: str) -> None:
         self.found.setdefault(what, node.lineno)
@@ -133,10 +138,36 @@ class _Reader(ast.NodeVisitor):
         elif node.id.lower() == "seed":
             self.note(node, f"has a {node.id} of its own")
 
+    def visit_Constant(self, node: ast.Constant) -> None:
+        is_text = isinstance(node.value, str | bytes) and node not in self.docstrings
+        if is_text and len(node.value) > TEXT_CHARACTERS:  # type: ignore[arg-type]
+            self.note(node, f"holds a text of {len(node.value)} characters")  # type: ignore[arg-type]
+        if isinstance(node.value, int) and node.value.bit_length() > TEXT_CHARACTERS:
+            self.note(node, f"holds a number of {node.value.bit_length()} bits")
+
+    def generic_visit(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict):
+            elements = node.keys if isinstance(node, ast.Dict) else node.elts
+            if len(elements) > TABLE_ELEMENTS:
+                self.note(node, f"holds a table of {len(elements)} elements")
+        super().generic_visit(node)
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         if self.names.get(node.name, "").startswith(PREPARE):
             self.note(node, f"defines {node.name} again, which is {self.names[node.name]}")
         self.generic_visit(node)
+
+
+def _docstring(node: ast.AST) -> ast.Constant | None:
+    """The node of a docstring, where there is one: it cannot be read without ``__doc__``."""
+    match node:
+        case (
+            ast.Module(body=[ast.Expr(value=ast.Constant() as text), *_])
+            | ast.FunctionDef(body=[ast.Expr(value=ast.Constant() as text), *_])
+            | ast.ClassDef(body=[ast.Expr(value=ast.Constant() as text), *_])
+        ):
+            return text
+    return None
 
 
 def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:

@@ -156,12 +156,12 @@ def _gain(turn: Turn, way: Way, tries: list[_Try], noise_bpb: float) -> float:
     if not tries:
         return turn.gain
     last = tries[-1].entry
-    if last.decision == "keep" and tries[-1].way == way:
+    if last.holds and tries[-1].way == way:
         return max(turn.gain, -(last.effect or 0.0) / 2)
-    failures = sum(tried.way == way and tried.entry.decision != "keep" for tried in tries)
+    failures = sum(tried.way == way and not tried.entry.holds for tried in tries)
     if failures:
         return turn.gain * _AFTER_FAILURE**failures
-    if last.decision == "keep":
+    if last.holds:
         return turn.gain * _AFTER_FAILURE  # it would undo what was kept
     clearly_worse = last.effect is not None and last.effect > 2 * noise_bpb
     return turn.gain * (1.5 if clearly_worse else 0.5)

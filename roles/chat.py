@@ -1,72 +1,83 @@
-"""A language model behind the door, over the OpenAI chat protocol: the only module that connects.
-
-LangChain and the openai client take a second to import, so they are imported when the first model
-is made or the first endpoint is tried, and not along with this module.
-"""
+"""A language model behind the door: how it is asked, asked again, and what that costs."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
-from roles.model import Answer, Brief, ModelError, Reply
+from roles.endpoint import Endpoint, Said, TooLong, Unable
+from roles.fit import CHARACTERS_PER_TOKEN, fit
+from roles.model import Answer, Brief, Cost, ModelError, Reply
+from roles.patience import Passing, Patience, Wait
+from roles.prices import Price, dollars
 from roles.records import Prose, Record
-from roles.render import render
-from roles.replies import UnfitError, read_reply, schema_of
+from roles.replies import UnfitError, apart, read_reply, schema_of, unbounded
+from roles.tokens import count_tokens
 
-OPENAI_URL = "https://api.openai.com/v1"
-TIMEOUT_SECONDS = 300.0
-ERROR_CHARACTERS = 300
+# A reply is asked for, and if it does not fit once more, with what was wrong with it.
+ATTEMPTS = 2
+# An internal error may be a way's fault, a time-out the question's: neither is repeated for ever.
+INTERNAL_ERRORS = 3
+TIMEOUTS = 3
+# How often a prompt is made shorter until it fits.
+SHORTENINGS = 5
 REPEATED_CHARACTERS = 4_000
+FRAME_TOKENS = 50  # of a chat template, about
+REPLY_ROOM_TOKENS = 2_048
 
-# How a reply is asked for: held to a JSON schema by the endpoint, as the call of a tool, or in so
-# many words. Prose is only ever asked for in words.
-Way = Literal["json_schema", "tool", "text"]
-LADDER: tuple[Way, ...] = ("json_schema", "tool", "text")
+# How a reply is asked for: held to a JSON schema by the endpoint; to one without bounds, which
+# OpenAI's strict mode does not know; as the call of a tool; or in so many words. Prose is only
+# ever asked for in words.
+Way = Literal["schema", "plain_schema", "tool", "words"]
+LADDER: tuple[Way, ...] = ("schema", "plain_schema", "tool", "words")
+_BOUNDS = ("maxLength", "minimum", "maximum", "exclusiveM", "not permitted", "not supported")
 
-_CUT_OFF = "it was cut off at the maximum of tokens: be shorter"
+Messages = list[tuple[str, str]]
 
-# What langchain raises for HTTP 200 with something else than a chat completion in it.
-_NO_COMPLETION = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
-# What was found out about endpoints, by URL and model: for the rest of the process.
-_found_way: dict[tuple[str, str], Way] = {}
+@dataclass
+class Found:
+    """What was found out about a model of an endpoint, for the rest of the process.
+
+    ``density`` is by how much it makes more tokens of a text than were counted here.
+    """
+
+    way: Way | None = None
+    window: int | None = None
+    density: float = 1.0
+
+
+_found: dict[tuple[str, str], Found] = {}
 
 
 class _WayRefusedError(Exception):
     """The endpoint does not do what a way of asking needs."""
 
 
-@dataclass(frozen=True)
-class _Said:
-    """One reply, as it came; tokens are None where the endpoint does not count them.
+@dataclass
+class _Question:
+    """One question on its way: what was sent and came so far, and how often nothing came of it."""
 
-    ``note`` is what is known to be wrong with it already.
-    """
-
-    text: str
-    prompt_tokens: int | None = None
-    reply_tokens: int | None = None
-    note: str = ""
+    brief: Brief
+    reply_type: type[Record]
+    wait: Wait
+    came: list[Said] = field(default_factory=list)
+    sent: list[Messages] = field(default_factory=list)
+    lost: int = 0
 
 
 class ChatModel:
     """A model of an OpenAI-compatible endpoint, shared by any number of threads.
 
     ``base_url`` None means OPENAI_BASE_URL or else OpenAI itself. ``api_key`` is left out for a
-    server that wants none; it is never shown. ``attempts`` is how many replies are asked for, each
-    with what was wrong with the last one, before a way of asking is given up. ``retries`` is how
-    often one request is repeated after HTTP 408, 409, 429 or 5xx, a dropped connection or a
-    time-out; the openai client waits in between, as long as Retry-After says (up to two minutes)
-    or else from half a second, doubling, to 8 s, with jitter. ``price`` is in dollars per million
-    tokens, of prompt and reply. Temperature and maximum are left to the endpoint unless given.
+    server that wants none; it is never shown. ``price`` is in dollars per million tokens, of
+    prompt and reply, None where unknown. ``window`` is how many tokens of prompt and reply fit
+    together; where it is None, it is found out when a prompt turns out to be too long. What else
+    is None is left to the endpoint. ``patience`` is how trouble that passes is waited out, one for
+    all models of a run.
     """
 
     def __init__(
@@ -76,35 +87,39 @@ class ChatModel:
         base_url: str | None = None,
         api_key: str | None = None,
         temperature: float | None = None,
+        reasoning_effort: str | None = None,
         timeout_seconds: float | None = None,
         max_tokens: int | None = None,
-        attempts: int = 3,
-        retries: int = 5,
-        price: tuple[float, float] | None = None,
+        window: int | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        price: Price | None = None,
+        patience: Patience | None = None,
     ) -> None:
-        from langchain_openai import ChatOpenAI
-
-        self.model = model
-        self.base_url = endpoint_url(base_url)
-        self.timeout_seconds = timeout_seconds or TIMEOUT_SECONDS
-        self.attempts = attempts
-        self.price = price
-        self._key = usable_key(api_key)
-        self._chat = ChatOpenAI(
-            model=model,
-            base_url=self.base_url,
-            api_key=SecretStr(self._key or "none"),
+        self.endpoint = Endpoint(
+            model,
+            base_url=base_url,
+            api_key=api_key,
             temperature=temperature,
-            timeout=self.timeout_seconds,
-            max_completion_tokens=max_tokens,
-            max_retries=retries,
+            reasoning_effort=reasoning_effort,
+            timeout_seconds=timeout_seconds,
+            max_tokens=max_tokens,
+            extra_body=extra_body,
         )
+        self.max_tokens = max_tokens
+        self.price = price
+        self.patience = patience or Patience()
+        self.found = _found.setdefault((self.endpoint.base_url, model), Found())
+        self._window = window
 
     @property
     def name(self) -> str:
         """The model, and where it is unless that is OpenAI; without any credentials in the URL."""
-        place = "" if self.base_url == OPENAI_URL else f" at {_shown(self.base_url)}"
-        return f"openai:{self.model}{place}"
+        return self.endpoint.name
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of prompt and reply that fit together, as far as that is known by now."""
+        return min(filter(None, (self._window, self.found.window)), default=None)
 
     def ask(self, brief: Brief, reply_type: type[Reply]) -> Answer[Reply]:
         """Answer a brief, by the best way of asking that the endpoint supports.
@@ -115,196 +130,199 @@ class ChatModel:
         ``text`` still has all of it.
 
         Raises:
-            ModelError: nobody answers there, the endpoint refuses, or no reply fits.
+            ModelRefused: a person has to do something about it first.
+            AskAbandoned: a stop was asked for while it was waited for.
+            ModelError: nobody answers there, the endpoint refuses, or no reply fits. Each of these
+                has its ``cost``.
         """
         started = time.monotonic()
-        said: list[_Said] = []
+        question = _Question(brief, reply_type, self.patience.waiting(self.name))
+        try:
+            reply = self._down_the_ladder(question, reply_type)
+        except ModelError as error:
+            error.cost = self._cost(question, time.monotonic() - started)
+            error.words = question.came[-1].text if question.came else ""
+            raise
+        cost = self._cost(question, time.monotonic() - started)
+        spoken, thought = apart(question.came[-1].text)
+        return Answer(
+            **cost.model_dump(),
+            reply=reply,
+            text=spoken,
+            thinking=question.came[-1].thinking or thought,
+            model=self.name,
+        )
+
+    def most_dollars(self, brief: Brief, reply_type: type[Record]) -> float | None:
+        """No less than what `ask` will cost, whatever happens; None if that cannot be known.
+
+        It can be where the price is known and ``max_tokens`` bounds the reply, or all is free.
+        """
+        one = self._most_of_one(brief, reply_type)
+        return None if one is None else one * (ATTEMPTS * len(self._ways(reply_type)) + TIMEOUTS)
+
+    def _most_of_one(self, brief: Brief, reply_type: type[Record]) -> float | None:
+        """The most that one request of a question can cost, in dollars."""
+        if self.price is None:
+            return None
+        if not any(self.price):
+            return 0.0
+        if self.max_tokens is None:
+            return None
+        wanted = max(len(_wanted(way, reply_type)) for way in LADDER)
+        read = len(brief.prompt) + len(fit(brief.reads, None)) + wanted
+        # Asked again, it is reminded of its reply and told what was wrong with it.
+        again = REPEATED_CHARACTERS + 2 * wanted
+        prompt_tokens = (read + again) // CHARACTERS_PER_TOKEN + FRAME_TOKENS
+        return dollars(self.price, prompt_tokens, self.max_tokens)
+
+    def _ways(self, reply_type: type[Record]) -> Sequence[Way]:
+        if reply_type is Prose:
+            return ("words",)
+        return (self.found.way,) if self.found.way else LADDER
+
+    def _down_the_ladder(self, question: _Question, reply_type: type[Reply]) -> Reply:
         trouble = ""
         for way in self._ways(reply_type):
+            if way == "plain_schema" and not self.found.way and not _about_bounds(trouble):
+                continue
             try:
-                reply = self._converse(brief, reply_type, way, said)
+                reply = self._converse(question, reply_type, way)
             except (_WayRefusedError, UnfitError) as error:
                 trouble = str(error)
                 continue
             if reply_type is not Prose:
-                _found_way[self.base_url, self.model] = way
-            return self._answer(reply, said, time.monotonic() - started)
-        raise self._error(trouble)
+                self.found.way = way
+            return reply
+        raise ModelError(f"{self.name}: {self.endpoint.clean(trouble)}")
 
-    def _ways(self, reply_type: type[Record]) -> Sequence[Way]:
-        if reply_type is Prose:
-            return ("text",)
-        found = _found_way.get((self.base_url, self.model))
-        return (found,) if found else LADDER
-
-    def _converse(
-        self, brief: Brief, reply_type: type[Reply], way: Way, said: list[_Said]
-    ) -> Reply:
+    def _converse(self, question: _Question, reply_type: type[Reply], way: Way) -> Reply:
         """Ask until a reply fits, each time with what was wrong with the one before."""
-        opening = [
-            ("system", f"Your name here is {brief.role}.\n\n{brief.prompt}"),
-            ("human", f"{render(brief.reads)}\n\n{_wanted(way, reply_type)}".rstrip()),
-        ]
-        messages = opening
+        again: Messages = []
         trouble = ""
-        for attempt in range(1, self.attempts + 1):
-            words = self._say(messages, way, reply_type)
-            said.append(words)
+        for attempt in range(1, ATTEMPTS + 1):
+            last = attempt == ATTEMPTS
+            said = self._say(question, again, way)
             try:
-                return read_reply(words.text, reply_type, shorten=attempt == self.attempts)
+                if said.note and not last:
+                    raise UnfitError("it is not complete")
+                return read_reply(said.text, reply_type, shorten=last)
             except UnfitError as error:
-                trouble = f"{error} ({words.note})" if words.note else str(error)
-            repeated = [("ai", words.text[:REPEATED_CHARACTERS])] if words.text.strip() else []
-            again = f"Your reply could not be used: {trouble}. Reply again, with nothing else."
-            messages = [*opening, *repeated, ("human", again)]
-        raise UnfitError(f"no fitting reply in {self.attempts} attempts; the last: {trouble}")
+                trouble = f"{error} ({said.note})" if said.note else str(error)
+            spoken = apart(said.text)[0][:REPEATED_CHARACTERS]
+            complaint = f"Your reply could not be used: {trouble}. Reply again, with nothing else."
+            again = [("ai", spoken)] if spoken.strip() else []
+            again.append(("human", complaint))
+        raise UnfitError(f"no fitting reply in {ATTEMPTS} attempts; the last: {trouble}")
 
-    def _say(self, messages: list[tuple[str, str]], way: Way, reply_type: type[Record]) -> _Said:
-        """Send one request, repeated by the client where that may help, and take what comes."""
-        import openai
+    def _say(self, question: _Question, again: Messages, way: Way) -> Said:
+        """One reply: passing trouble waited out, a prompt that is too long made shorter.
 
-        try:
-            message = self._chat.invoke(messages, **_asked(way, reply_type))
-        except openai.LengthFinishReasonError as error:
-            counts = error.completion.usage
-            return _Said(
-                error.completion.choices[0].message.content or "",
-                counts.prompt_tokens if counts else None,
-                counts.completion_tokens if counts else None,
-                _CUT_OFF,
-            )
-        except openai.ContentFilterFinishReasonError:
-            return _Said("", note="a content filter stopped it")
-        except openai.APIStatusError as error:
-            raise self._refusal(error.status_code, error.message, way, reply_type) from None
-        except openai.APITimeoutError:
-            raise self._error(f"no answer within {self.timeout_seconds:g} s") from None
-        except openai.APIConnectionError as error:
-            raise self._error(f"no connection: {_root(error)}") from None
-        except (openai.OpenAIError, *_NO_COMPLETION) as error:
-            return _Said("", note=f"no chat completion came: {self._clean(str(error))}")
-        usage = message.usage_metadata
-        return _Said(
-            _text_of(message),
-            usage["input_tokens"] if usage else None,
-            usage["output_tokens"] if usage else None,
-            _CUT_OFF if message.response_metadata.get("finish_reason") == "length" else "",
-        )
+        Raises:
+            _WayRefusedError: another way should be tried.
+            ModelError: asking again is no use.
+        """
+        shortenings = 0
+        internal_errors = 0
+        while True:
+            messages = [*self._opening(question, way, again), *again]
+            try:
+                said = self.endpoint.say(messages, _asked(way, question.reply_type))
+            except Passing as trouble:
+                question.lost += trouble.kind == "slow"
+                internal_errors += trouble.kind == "error"
+                if question.lost >= TIMEOUTS:
+                    raise ModelError(f"{self.name}: {trouble}, {TIMEOUTS} times") from None
+                if internal_errors >= INTERNAL_ERRORS and self.found.way != way != "words":
+                    raise _WayRefusedError(str(trouble)) from None
+                question.wait.out(trouble)
+                continue
+            except TooLong as trouble:
+                shortenings += 1
+                if shortenings > SHORTENINGS:
+                    raise ModelError(f"{self.name}: {trouble}") from None
+                self._learn_window(trouble, messages)
+                continue
+            except Unable as trouble:
+                if way == "words":
+                    raise ModelError(f"{self.name}: the endpoint refused ({trouble})") from None
+                raise _WayRefusedError(str(trouble)) from None
+            question.wait.over()
+            question.came.append(said)
+            question.sent.append(messages)
+            return said
 
-    def _refusal(self, status: int, message: str, way: Way, reply_type: type[Record]) -> Exception:
-        """What an HTTP error means: that another way should be tried, or that it is no use."""
-        message = message.removeprefix(f"Error code: {status} - ")
-        # Most say 400. OpenRouter says 404 where no provider "supports" tools or schemas for this
-        # model; llama.cpp's Python server says 500 to a schema.
-        unable = status in (400, 415, 422, 500, 501) or (status == 404 and "support" in message)
-        if unable and way != "text" and reply_type is not Prose:
-            return _WayRefusedError(f"HTTP {status}: {message}")
-        if status == 401:
-            return self._error("the key was refused (HTTP 401)")
-        meaning = {
-            403: "not allowed with this key",
-            404: "nothing there, or no such model",
-            429: "rate limit or quota",
-        }.get(status, "the endpoint refused")
-        return self._error(f"{meaning} (HTTP {status}): {message}")
+    def _opening(self, question: _Question, way: Way, again: Messages) -> Messages:
+        """The brief, cut to the window as far as that is known."""
+        system = f"Your name here is {question.brief.role}.\n\n{question.brief.prompt}"
+        wanted = _wanted(way, question.reply_type)
+        room = None
+        if window := self.window:
+            most = window // 2 if self.max_tokens else window // 4
+            replying = min(self.max_tokens or REPLY_ROOM_TOKENS, most)
+            room = int((window - replying - FRAME_TOKENS) / self.found.density)
+            room -= sum(count_tokens(text) for text in (system, wanted, *(t for _, t in again)))
+        return [
+            ("system", system),
+            ("human", f"{fit(question.brief.reads, room)}\n\n{wanted}".rstrip()),
+        ]
 
-    def _answer(self, reply: Reply, said: list[_Said], seconds: float) -> Answer[Reply]:
-        prompt_tokens = _sum([each.prompt_tokens for each in said])
-        reply_tokens = _sum([each.reply_tokens for each in said])
-        dollars = None
-        if self.price and prompt_tokens is not None and reply_tokens is not None:
-            dollars = (prompt_tokens * self.price[0] + reply_tokens * self.price[1]) / 1e6
-        return Answer(
-            reply=reply,
-            text=said[-1].text,
-            model=self.name,
-            prompt_tokens=prompt_tokens,
-            reply_tokens=reply_tokens,
+    def _learn_window(self, trouble: TooLong, messages: Messages) -> None:
+        """Know the window better after an error; what nobody tells is tried out, by steps."""
+        counted = sum(count_tokens(text) for _, text in messages)
+        if trouble.prompt_tokens:
+            self.found.density = max(self.found.density, trouble.prompt_tokens / counted)
+        known, told = self.window, trouble.window or self.endpoint.window()
+        if told and (known is None or told < known):
+            self.found.window = told
+        elif known is None:
+            self.found.window = int(0.7 * counted)
+        elif not trouble.prompt_tokens:
+            self.found.density *= 1.3
+
+    def _cost(self, question: _Question, seconds: float) -> Cost:
+        """The sum of all replies; unknown if a request was lost and may be billed."""
+        prompt_tokens = reply_tokens = 0
+        counted = False
+        for said, messages in zip(question.came, question.sent, strict=True):
+            counted |= said.prompt_tokens is None or said.reply_tokens is None
+            prompt_tokens += _known(said.prompt_tokens, *(text for _, text in messages))
+            reply_tokens += _known(said.reply_tokens, said.text, said.thinking)
+        paid = dollars(self.price, prompt_tokens, reply_tokens) if self.price else None
+        most = self._most_of_one(question.brief, question.reply_type) if question.lost else 0.0
+        return Cost(
+            prompt_tokens=None if question.lost else prompt_tokens,
+            reply_tokens=None if question.lost else reply_tokens,
+            counted=counted,
+            dollars=None if question.lost else paid,
+            most_dollars=None if paid is None or most is None else paid + question.lost * most,
+            replies=len(question.came),
             seconds=seconds,
-            dollars=dollars,
+            waited_seconds=question.wait.seconds,
         )
 
-    def _error(self, trouble: str) -> ModelError:
-        return ModelError(f"{self.name}: {self._clean(trouble)}")
 
-    def _clean(self, text: str) -> str:
-        """One line, not too long, without the key, whoever may have repeated it."""
-        return _clean(text, self._key)
+def _known(tokens: int | None, *texts: str) -> int:
+    """The endpoint's figure, or else our own count."""
+    return sum(map(count_tokens, texts)) if tokens is None else tokens
 
 
-def endpoint_url(base_url: str | None) -> str:
-    """The base URL that is meant: the given one, OPENAI_BASE_URL, or OpenAI's own.
-
-    Raises:
-        ModelError: it is no http or https URL with a host in it.
-    """
-    url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ModelError(f"{url!r} is no endpoint: something like http://127.0.0.1:8080/v1 is")
-    return url
-
-
-def usable_key(key: str | None) -> str:
-    """A key without the white space around it, as comes with a key read from a file; "" for none.
-
-    Raises:
-        ModelError: it cannot stand in an HTTP header, whose errors would repeat it.
-    """
-    key = (key or "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ModelError("the key has characters in it that no key has")
-    return key
-
-
-def endpoint_reachable(
-    base_url: str | None, api_key: str | None, timeout_seconds: float
-) -> str | None:
-    """Ask an endpoint for its models, once: None if it answers, else why not, in one line.
-
-    An endpoint that has no such list counts as reachable: it answered.
-    """
-    import openai
-
-    try:
-        url, key = endpoint_url(base_url), usable_key(api_key)
-    except ModelError as error:
-        return str(error)
-    client = openai.OpenAI(
-        base_url=url, api_key=key or "none", timeout=timeout_seconds, max_retries=0
-    )
-    try:
-        client.models.with_raw_response.list()
-    except (openai.NotFoundError, openai.APIResponseValidationError):
-        return None
-    except openai.AuthenticationError:
-        return f"{_shown(url)} refuses the key (HTTP 401)"
-    except openai.APIStatusError as error:
-        return _clean(f"{_shown(url)} answers: {error.message}", key)
-    except openai.APITimeoutError:
-        return f"{_shown(url)} does not answer within {timeout_seconds:g} s"
-    except openai.APIConnectionError as error:
-        return _clean(f"{_shown(url)} cannot be reached: {_root(error)}", key)
-    finally:
-        client.close()
-    return None
+def _about_bounds(trouble: str) -> bool:
+    return any(word in trouble for word in _BOUNDS)
 
 
 def _asked(way: Way, reply_type: type[Record]) -> dict[str, Any]:
     """The request's parameters for one way of asking."""
-    if way == "text":
+    if way == "words":
         return {}
     name, schema = reply_type.__name__, schema_of(reply_type)
-    if way == "json_schema":
-        held_to = {"name": name, "schema": schema, "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": held_to}}
-    function = {"name": name, "description": schema["description"], "parameters": schema}
-    # There is one tool, so "required" names it; LM Studio refuses to have it named by an object.
-    return {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    if way == "tool":
+        function = {"name": name, "description": schema["description"], "parameters": schema}
+        # There is one tool, so "required" names it; LM Studio refuses to have it named by an object.
+        return {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    held_to = schema if way == "schema" else unbounded(schema)
+    json_schema = {"name": name, "schema": held_to, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
 
 
 def _wanted(way: Way, reply_type: type[Record]) -> str:
@@ -315,34 +333,3 @@ def _wanted(way: Way, reply_type: type[Record]) -> str:
         return f"Reply by calling {reply_type.__name__}, once."
     schema = json.dumps(schema_of(reply_type), ensure_ascii=False)
     return f"Reply with one JSON object and nothing else. Its JSON schema is:\n{schema}"
-
-
-def _text_of(message: Any) -> str:
-    """What a langchain message says: its text, or the arguments of the tool that it calls."""
-    if message.tool_calls:
-        return json.dumps(message.tool_calls[0]["args"], ensure_ascii=False)
-    if message.invalid_tool_calls:
-        return message.invalid_tool_calls[0]["args"] or ""
-    return str(message.text)
-
-
-def _root(error: BaseException) -> BaseException:
-    """What an error began with: "connection refused" rather than "connection error"."""
-    return _root(error.__cause__) if error.__cause__ else error
-
-
-def _sum(counts: list[int | None]) -> int | None:
-    """The sum of what is known in full; None as soon as one count is unknown."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
-
-
-def _clean(text: str, key: str) -> str:
-    shown = " ".join((text.replace(key, "[key]") if key else text).split())
-    return shown if len(shown) <= ERROR_CHARACTERS else f"{shown[:ERROR_CHARACTERS]}…"
-
-
-def _shown(url: str) -> str:
-    """A URL without credentials and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -150,7 +150,7 @@ def _record(category: Category, digest: Digest) -> _Record:
     Cesa-Bianchi and Fischer 2002), in units of the noise.
     """
     tries = [entry for entry in digest.entries if entry.category == category]
-    kept = [entry for entry in tries if entry.decision == "keep"]
+    kept = [entry for entry in tries if entry.holds]
     gained = sum(max(0.0, -(entry.effect or 0.0)) for entry in kept)
     hope = _hope(category, {entry.title for entry in digest.entries})
     doubt = math.sqrt(math.log(1 + len(digest.entries)) / (1 + len(tries)))
@@ -181,7 +181,7 @@ def _hope(category: Category, titles: set[str]) -> float:
 def _dead_end(entries: tuple[Entry, ...]) -> Category | None:
     """The category in which the last few closed experiments all came to nothing."""
     last = [entry for entry in entries if entry.decision is not None][-_DEAD_ENDS:]
-    failed = len(last) == _DEAD_ENDS and all(entry.decision != "keep" for entry in last)
+    failed = len(last) == _DEAD_ENDS and not any(entry.holds for entry in last)
     return last[0].category if failed and len({entry.category for entry in last}) == 1 else None
 
 
@@ -210,7 +210,7 @@ def _focus(record: _Record, digest: Digest) -> str:
     if not tries:
         return f"Begin with {record.category}: nothing is known of it in this lab yet."
     last = tries[-1]
-    if last.decision == "keep":
+    if last.holds:
         return f"“{last.title}” was kept; see whether the same way leads further."
     return f"After “{last.title}” try something else in {record.category}, or the other way."
 
@@ -351,11 +351,11 @@ def review(reads: ReviewReads) -> Review:
     title, expected = reads.hypothesis.title, reads.hypothesis.expected_effect
     explanation = f"{expected:+.4f} bpb was expected of “{title}”. {reads.evidence}"
     match reads.decision:
-        case "keep":
-            lesson = "It helps here; the same way may lead further."
+        case "provisional" | "keep":
+            lesson = "It looks better here on one run; the same way may lead further."
         case "discard" if _clearly_worse(reads.evidence):
             lesson = "It does harm here; the opposite may be worth a try."
-        case "discard":
+        case "discard" | "dropped":
             lesson = "No gain to be seen in this noise, which is no proof of harm."
         case "crash":
             lesson = "Not measured: nothing is known of its effect."
@@ -376,7 +376,7 @@ def advise(reads: AdviserReads) -> Prose:
     closed = [entry for entry in reads.digest.entries if entry.decision is not None]
     if not closed:
         return Prose(text="Nothing has been tried in this lab yet, so nothing is known to fail.")
-    kept = [entry for entry in closed if entry.decision == "keep"]
+    kept = [entry for entry in closed if entry.holds]
     noise = reads.digest.noise_bpb
     ties = sum(
         entry.effect is not None and abs(entry.effect) <= noise

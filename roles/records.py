@@ -20,7 +20,8 @@ Category = Literal[
     "efficiency",
     "simplification",
 ]
-Decision = Literal["keep", "discard", "crash"]
+# provisional: on the stack; keep: proven with the stack; dropped: cut with it, or not needed.
+Decision = Literal["provisional", "keep", "dropped", "discard", "crash"]
 
 
 class Record(BaseModel):
@@ -67,12 +68,14 @@ class Screening(Record):
 class Review(Record):
     """What the reviewer says once the evidence is in.
 
-    ``objects`` turns a keep into a discard; nothing here can turn a discard into a keep.
+    ``objects`` keeps a change off the stack: too complex, a suspicious jump, a cheat; nothing here
+    can put one on it. ``certify`` asks for the stack to be certified now.
     """
 
     explanation: Paragraph
     lesson: Paragraph
     objects: bool = False
+    certify: bool = False
 
 
 class Verdict(Record):
@@ -100,8 +103,8 @@ class Advice(Record):
 class Entry(Record):
     """One experiment as the others remember it.
 
-    ``effect`` is the measured change of val_bpb against the incumbent of its day, in bits per
-    byte (negative is better); None where no trial was completed. ``decision`` is None while the
+    ``effect`` is the measured change of val_bpb against the head of its day, in bits per byte
+    (negative is better), ``error`` its standard error; None where no trial was completed. ``decision`` is None while the
     experiment is still open.
     """
 
@@ -112,21 +115,30 @@ class Entry(Record):
     summary: Line = ""
     decision: Decision | None = None
     effect: float | None = None
+    error: float | None = None
     reason: Paragraph = ""
     lesson: Paragraph = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether train.py has the change now: proven, or on the stack."""
+        return self.decision in ("keep", "provisional")
 
 
 class Digest(Record):
     """The notebook as a role sees it: bounded, with failures and near misses in their place.
 
     ``entries`` are ordered by number; ``left_out`` counts those that did not fit. ``noise_bpb`` is
-    the standard deviation of val_bpb of one source over seeds.
+    the standard deviation of val_bpb of one source over seeds. ``incumbent_bpb`` is proven,
+    ``head_bpb`` what the head with its ``stacked`` provisional changes is expected to be worth.
     """
 
     program: str
     baseline_bpb: float
     incumbent_bpb: float
     noise_bpb: float
+    head_bpb: float | None = None
+    stacked: int = 0
     entries: tuple[Entry, ...] = ()
     left_out: int = 0
 

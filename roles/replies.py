@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from roles.model import Reply
 from roles.records import Prose, Record
 
+_BOUNDS = ("minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
 
 class UnfitError(ValueError):
     """A text that is no reply of the type asked for; the message tells its writer why."""
@@ -26,6 +28,28 @@ def schema_of(reply_type: type[Record]) -> dict[str, Any]:
     return {**schema, "properties": fields, "required": list(fields)}
 
 
+def unbounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same schema without lengths and limits, for who refuses to hold a reply to them."""
+    fields = {
+        name: {key: value for key, value in field.items() if key not in _BOUNDS}
+        for name, field in schema["properties"].items()
+    }
+    return {**schema, "properties": fields}
+
+
+def apart(text: str) -> tuple[str, str]:
+    """What a model said, and what it thought aloud before that.
+
+    Servers that do not take a model's thoughts out of its reply leave them at the beginning; some
+    leave out the mark that opens them.
+    """
+    begun = text.lstrip()
+    thought, closed, rest = begun.removeprefix("<think>").partition("</think>")
+    if begun.startswith("<think>") or (closed and not begun.startswith("{")):
+        return rest.lstrip(), thought.strip()
+    return text, ""
+
+
 def read_reply(text: str, reply_type: type[Reply], *, shorten: bool) -> Reply:
     """Make a reply of a text, in which JSON may stand between prose, fences and thoughts.
 
@@ -35,8 +59,7 @@ def read_reply(text: str, reply_type: type[Reply], *, shorten: bool) -> Reply:
     Raises:
         UnfitError: the text is empty, has no JSON object in it, or none that fits.
     """
-    # Servers that do not take a model's thoughts out of its reply leave them at the beginning.
-    spoken = re.sub(r"\A\s*<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL)
+    spoken, _ = apart(text)
     if not spoken.strip():
         raise UnfitError("it is empty")
     if reply_type is Prose:

@@ -10,18 +10,18 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from roles.model import Answer, Brief, ModelError, Reply
+from roles.model import Answer, Brief, ModelRefused, Reply
 from roles.records import Prose, Record
 
 # What may stand in a script for a reply: the record, its fields, or, for Prose, its text.
 Scripted = Record | Mapping[str, Any] | str
 
 
-class ScriptExhausted(ModelError):
+class ScriptExhausted(ModelRefused):
     """A role was asked for more than the script has for it."""
 
 
-class ScriptMisfit(ModelError):
+class ScriptMisfit(ModelRefused):
     """The script, or one reply in it, is not what was asked for."""
 
 

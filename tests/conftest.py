@@ -53,6 +53,7 @@ def baseline_trials(
             dataset=tiny_dataset,
             device="cpu:0",
             folder=folder / f"baseline-{seed}",
+            audit=True,
         )
     return folder
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
+from org.certifying import judged
 from org.discussion import say, spoken
+from org.head import judge, search_seed
 from org.notebook import Experiment, Incumbent, Message, Notebook, Run
+from org.stack import (
+    Proof,
+    Pushed,
+    begin_proof,
+    fail_proof,
+    pass_proof,
+    proofs,
+    push,
+    stack,
+)
 from roles.records import (
     Category,
     Direction,
@@ -17,8 +30,10 @@ from roles.records import (
     Screening,
     Verdict,
 )
-from trainer.evidence import noise, weigh
+from trainer.evidence.effect import Effect
+from trainer.evidence.stack import Placement
 from trainer.patch import Edit, Patch, apply_patch, normalized_sha, source_sha
+from trainer.setting import PROFILES
 from trainer.trial import Trial
 
 RUN = "20260501-220000"
@@ -48,7 +63,7 @@ class Night:
                 started=time.time(),
                 worked_seconds=0.0,
                 org_yaml="{}",
-                setting_json="{}",
+                setting_json=PROFILES["cpu"].model_dump_json(),
                 pins_json="{}",
                 models_json="{}",
                 baseline_sha=self.head,
@@ -107,29 +122,82 @@ class Night:
             self.reply(experiment, "screen.1.1", "reviewer", "engineer", screening)
         return candidate
 
-    def train(self, experiment: Experiment, candidate: str, *scores: float) -> None:
-        """Completed trials of a candidate: the first chose it, the others confirm."""
-        for count, score in enumerate(scores, start=1):
-            purpose = "candidate" if count == 1 else "confirm"
-            trial = completed(source_sha(candidate), 1 if count == 1 else 1000 + count, score)
-            trial_id = f"{experiment.id}-{source_sha(candidate)[:8]}-{count}"
-            self.notebook.record_trial(trial_id, RUN, experiment.id, purpose, trial)
+    def train(self, experiment: Experiment, candidate: str, score: float) -> None:
+        """The one run of a candidate, under the seed of the incumbent's latest fresh run."""
+        seed = search_seed(self.notebook)
+        trial = completed(source_sha(candidate), seed, score)
+        trial_id = f"{experiment.id}-{source_sha(candidate)[:8]}-{seed}-1"
+        self.notebook.record_trial(trial_id, RUN, experiment.id, "candidate", trial)
 
-    def close(self, experiment: Experiment, verdict: Verdict, *scores: float) -> None:
-        """The review and the verdict; with scores it rests on them, and a keep moves the head."""
+    def judged(self, experiment: Experiment, score: float) -> tuple[Placement, Effect]:
+        seed = search_seed(self.notebook)
+        return judge(self.notebook, "cpu", experiment.id, score, seed, 0)
+
+    def close(self, experiment: Experiment, verdict: Verdict, score: float | None = None) -> None:
+        """The review and the verdict; with a score it rests on that, and may go on the stack."""
         review = Review(explanation="The trials speak for themselves.", lesson=verdict.lesson)
         self.reply(experiment, "review", "reviewer", "everyone", review)
-        if not scores:
-            self.notebook.close_experiment(experiment.id, verdict, None)
+        if score is None:
+            self.notebook.close_experiment(experiment.id, verdict, None, None)
             return
-        evidence = weigh(scores, self.notebook.fresh_runs(self.head), noise(BASELINE_SCORES))
-        verdict = verdict.model_copy(update={"reason": evidence.text})
-        kept = None
-        if verdict.decision == "keep":
-            self.head = self.notebook.experiment(experiment.id).candidate_sha or ""
-            number = len(self.notebook.incumbents()) + 1
-            kept = incumbent(number, self.head, experiment.id, evidence.candidate_bpb)
-        self.notebook.close_experiment(experiment.id, verdict, evidence.effect, kept)
+        placement, effect = self.judged(experiment, score)
+        said = f"{effect.text}: {placement.reason}"
+        verdict = verdict.model_copy(update={"reason": said})
+        if verdict.decision != "provisional":
+            self.notebook.close_experiment(experiment.id, verdict, effect.bpb, effect.error)
+            return
+        candidate_sha = self.notebook.experiment(experiment.id).candidate_sha or ""
+        pushed = Pushed(
+            run=RUN,
+            experiment=experiment.id,
+            head_sha=self.head,
+            source_sha=candidate_sha,
+            effect_bpb=effect.bpb,
+            error_bpb=effect.error,
+            expected_bpb=placement.expected_bpb,
+            lines_added=0,
+        )
+        push(self.notebook, pushed, verdict)
+        self.head = candidate_sha
+
+    def certify(self, head: tuple[float, ...], beside: tuple[float, ...]) -> Proof:
+        """Fresh runs of head and incumbent, and what they say of the stack."""
+        before, stacked = self.notebook.incumbents()[-1], stack(self.notebook)
+        first = 1000 + 10 * len(proofs(self.notebook))
+        seeds = list(range(first, first + len(head)))
+        proof = begin_proof(
+            self.notebook,
+            run=RUN,
+            purpose="stack",
+            why="end of the run",
+            incumbent=before.number,
+            incumbent_sha=before.source_sha,
+            source_sha=self.head,
+            size=len(stacked),
+            seeds_json=json.dumps(seeds),
+            run_bpb=0.001,
+            run_freedom=10.0,
+            pair_bpb=0.001,
+            pair_freedom=10.0,
+            reason="",
+            pruned_json="[]",
+        )
+        for sha, scores in ((self.head, head), (before.source_sha, beside)):
+            for seed, score in zip(seeds, scores, strict=True):
+                trial_id = f"certify-{sha[:12]}-{seed}"
+                trial = completed(sha, seed, score)
+                self.notebook.record_trial(trial_id, RUN, None, "certify", trial)
+        step = judged(self.notebook, proof)
+        if step.says == "fail":
+            fail_proof(self.notebook, proof, step, stacked)
+            self.head = before.source_sha
+            return proofs(self.notebook)[-1]
+        number = before.number + 1
+        commits = [(change, f"{number:040x}") for change in stacked]
+        mean = sum(head) / len(head)
+        after = incumbent(number, self.head, stacked[-1].experiment, mean, proof.number)
+        pass_proof(self.notebook, proof, step, after, commits, [])
+        return proofs(self.notebook)[-1]
 
     def reply(
         self, experiment: Experiment, step: str, speaker: str, listener: str, reply: Record
@@ -173,8 +241,15 @@ def completed(source: str, seed: int, score: float) -> Trial:
     )
 
 
-def incumbent(number: int, source: str, experiment: str | None, val_bpb: float) -> Incumbent:
+def incumbent(
+    number: int,
+    source: str,
+    experiment: str | None,
+    val_bpb: float,
+    certification: int | None = None,
+) -> Incumbent:
     return Incumbent(
+        certification=certification,
         number=number,
         source_sha=source,
         experiment=experiment,
@@ -202,10 +277,11 @@ def keep(night: Night) -> Experiment:
     experiment = night.begin("optimizer")
     night.propose(experiment, "Double the matrix learning rate")
     candidate = night.patch(experiment, "learning_rate = 0.02", "learning_rate = 0.04")
-    night.train(experiment, candidate, 1.2301, 1.2318)
-    verdict = Verdict(decision="keep", reason="", lesson="The rate was too timid.")
-    night.close(experiment, verdict, 1.2301, 1.2318)
-    return experiment
+    night.train(experiment, candidate, 1.2301)
+    verdict = Verdict(decision="provisional", reason="", lesson="The rate was too timid.")
+    night.close(experiment, verdict, 1.2301)
+    night.certify((1.2318, 1.2312, 1.2316), (1.2415, 1.2405, 1.2410))
+    return night.notebook.experiment(experiment.id)
 
 
 def discard(night: Night) -> Experiment:

@@ -22,13 +22,17 @@ Body = dict[str, Any]
 class Turn:
     """One answer of the server. ``text`` goes out as the request asks: as text or as a tool call.
 
-    ``usage`` counts tokens of prompt and reply. A ``status`` other than 200 says ``text`` as its
-    error message. ``raw`` replaces the whole body; ``drop`` closes the connection without a word;
+    ``thinking`` goes with it under the name ``thinking_key``. ``usage`` counts tokens of prompt and
+    reply. A ``status`` other than 200 says ``text`` as its error message, and ``error`` beside it.
+    ``raw`` replaces the whole body; ``drop`` closes the connection without a word;
     ``delay_seconds`` comes before either.
     """
 
     text: str = ""
+    thinking: str = ""
+    thinking_key: str = "reasoning_content"
     status: int = 200
+    error: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     usage: tuple[int, int] | None = (11, 7)
     finish_reason: str = "stop"
@@ -52,7 +56,8 @@ class OpenAIServer:
 
     ``supports`` names what it can do besides plain text: "json_schema", "tool"; asked for anything
     else it says HTTP 400 and no turn is used up. With a ``key`` it refuses all others, and repeats
-    them in its refusal as some servers do. Once the turns have run out it says HTTP 403.
+    them in its refusal as some servers do. ``models`` is what its list of models says. Once the
+    turns have run out it says HTTP 403.
     """
 
     def __init__(
@@ -61,8 +66,10 @@ class OpenAIServer:
         *,
         supports: Iterable[str] = ("json_schema", "tool"),
         key: str | None = None,
+        models: Iterable[Body] = (),
     ) -> None:
         self.requests: list[Request] = []
+        self._models = list(models)
         self._answers = answers if callable(answers) else _one_by_one(iter(answers))
         self._supports = frozenset(supports)
         self._key = key
@@ -129,15 +136,16 @@ class OpenAIServer:
             self.requests.append(request)
             turn = self._refused(request)
             if turn is None and request.path == "/v1/models":
-                return Turn(), json.dumps({"object": "list", "data": []}).encode()
+                return Turn(), _json({"object": "list", "data": self._models})
             if turn is None:
                 answer = self._answers(request.body)
                 turn = Turn(answer) if isinstance(answer, str) else answer
         if turn.raw is not None:
             return turn, turn.raw
         if turn.status != 200:
-            return turn, json.dumps({"error": {"message": turn.text, "code": turn.status}}).encode()
-        return turn, json.dumps(_completion(turn, request.body)).encode()
+            said = {"message": turn.text, "code": turn.status, **turn.error}
+            return turn, _json({"error": said})
+        return turn, _json(_completion(turn, request.body))
 
     def _refused(self, request: Request) -> Turn | None:
         """What a server of this kind says before it looks at the messages, if anything."""
@@ -155,6 +163,11 @@ class OpenAIServer:
         if wanted and wanted not in self._supports:
             return Turn(f"{wanted} cannot be done here", status=400)
         return None
+
+
+def prompt_of(body: Body) -> str:
+    """All that a request says, as one text."""
+    return "\n\n".join(str(message["content"]) for message in body["messages"])
 
 
 def asked_for(body: Body) -> str:
@@ -192,8 +205,14 @@ def _are_messages(messages: object) -> bool:
     )
 
 
+def _json(body: Body) -> bytes:
+    return json.dumps(body).encode()
+
+
 def _completion(turn: Turn, body: Body) -> Body:
     message: Body = {"role": "assistant", "content": turn.text, "refusal": None}
+    if turn.thinking:
+        message[turn.thinking_key] = turn.thinking
     if "tools" in body and turn.text.startswith("{"):
         function = {"name": body["tools"][0]["function"]["name"], "arguments": turn.text}
         message["content"] = None

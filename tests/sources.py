@@ -25,8 +25,18 @@ for x, y in prepare.start(rows=8):
     prepare.report(step, 0.0, tokens=step * y.numel(), parameters=counts.numel())
     if step == 20:
         break
-logits = STRENGTH * counts.log()
-summary = prepare.evaluate(lambda tokens: logits.expand(*tokens.shape, -1))
+
+
+class Unigram(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("logits", STRENGTH * counts.log())
+
+    def forward(self, tokens):
+        return self.logits.expand(*tokens.shape, -1)
+
+
+summary = prepare.evaluate(Unigram())
 print(summary.block(depth=0))
 """
 

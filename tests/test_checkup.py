@@ -57,7 +57,8 @@ def organization(
 def test_everything_that_a_run_needs_is_looked_at(organization: Organization):
     found = organization.check()
     assert list(found) == [
-        *("config", "train.py", "model", "device", "corpus", "git", "lab", "disk", "memory")
+        *("config", "train.py", "model", "device", "corpus", "sandbox"),
+        *("git", "lab", "disk", "memory"),
     ]
     assert [
         name

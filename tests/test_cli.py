@@ -22,7 +22,17 @@ def org(*words: str):
 
 def test_help_lists_every_command_with_an_example():
     told = org("--help").output
-    for command in ("run", "check", "notebook", "replay", "diff", "graph", "schema", "init"):
+    for command in (
+        "run",
+        "check",
+        "status",
+        "notebook",
+        "replay",
+        "diff",
+        "graph",
+        "schema",
+        "init",
+    ):
         assert f"\n  {command} " in told
     assert "python -m org replay 3" in told
 

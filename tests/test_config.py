@@ -11,6 +11,8 @@ from typing import get_args
 import pytest
 
 from org.config import Config, ConfigError, load_config, schema_text
+from org.opening import models
+from roles.chat import ChatModel
 from roles.records import Category
 from trainer.setting import PROFILES
 
@@ -219,7 +221,7 @@ budget: {hours: -1}
         (
             changed("director: {prompt: prompt.md}", "director:"),
             "org.yaml:5: roles.director: expected a block of keys: "
-            "name, prompt, model, temperature, max_tokens",
+            "name, prompt, model, temperature, reasoning_effort, max_tokens",
         ),
         (
             changed("- {name: optimizer, prompt: prompt.md}", "{name: optimizer}"),
@@ -240,7 +242,7 @@ budget: {hours: -1}
         ),
         (
             SMALL + "zzz: 1\n",
-            "org.yaml:11: zzz: no such key; there could be lab, desks, devices, trial, review",
+            "org.yaml:11: zzz: no such key; there could be lab, desks, devices, sandbox, precedence, trial, review",
         ),
         (
             SMALL + "trial: {threads: 1.5}\n",
@@ -415,16 +417,88 @@ def test_any_other_language_model_needs_a_key(
     assert "secret" not in repr(load(folder, text))
 
 
+def test_a_variable_that_holds_the_key_must_be_set_wherever_the_endpoint_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = "base_url: 'http://127.0.0.1:1/v1', key_variable: SOME_KEY"
+    text = changed("model: playbook", f"model: {{name: 'openai:small', {local}}}")
+    (problem,) = problems(folder, text)
+    assert problem.startswith("org.yaml:3: model.name: openai:small needs a key: set SOME_KEY in")
+    monkeypatch.setenv("SOME_KEY", "secret")
+    assert load(folder, text).model.key_variable == "SOME_KEY"
+
+
+def test_a_key_in_the_place_of_its_variable_is_not_repeated(folder: Path) -> None:
+    model = "model: {name: 'openai:small', key_variable: sk-secret-0123}"
+    (problem,) = problems(folder, changed("model: playbook", model), to_run=False)
+    assert problem.startswith("org.yaml:3: model.key_variable: expected the name of a variable")
+    assert "secret" not in problem
+
+
+def test_a_role_may_differ_from_its_model_in_what_is_its_own(folder: Path) -> None:
+    model = "{name: 'openai:small', base_url: 'http://127.0.0.1:1/v1', temperature: 0.5, max_tokens: 900, window: 4096, extra_body: {top_k: 3}}"
+    text = changed("model: playbook", f"model: {model}")
+    text = text.replace("engineer: {", "engineer: {temperature: 0, reasoning_effort: high, ")
+    config = load(folder, text)
+    behind = models(config, "cpu:0")
+    engineer, reviewer = behind["engineer"], behind["reviewer"]
+    assert isinstance(engineer, ChatModel)
+    assert isinstance(reviewer, ChatModel)
+    assert (engineer.max_tokens, engineer.window) == (900, 4096)
+    assert engineer.patience is reviewer.patience
+    assert len({config.model_of(role) for role in config.roles.everyone}) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{tools: [], top_k: 3}", "expected nothing that is set already: tools"),
+        ("{since: 2020-01-01}", "expected what JSON can say"),
+    ],
+)
+def test_what_a_request_carries_besides_is_json_and_nothing_that_is_set_already(
+    folder: Path, body: str, said: str
+) -> None:
+    text = changed("model: playbook", f"model: {{name: playbook, extra_body: {body}}}")
+    (problem,) = problems(folder, text, to_run=False)
+    assert problem.startswith(f"org.yaml:3: model.extra_body: {said}")
+
+
 def test_a_budget_in_dollars_needs_the_price_of_every_language_model(folder: Path) -> None:
     text = changed("{experiments: 6}", "{experiments: 6, dollars: 5}")
     assert load(folder, text, to_run=False).budget.dollars == 5
-    text = text.replace("model: playbook", "model: {name: 'openai:a', price: [1, 2]}")
+    common = "model: {name: 'openai:a', price: [1, 2], max_tokens: 9}"
+    text = text.replace("model: playbook", common)
     assert load(folder, text, to_run=False).budget.dollars == 5
-    text = text.replace("engineer: {", "engineer: {model: 'openai:b', ")
+    text = text.replace("engineer: {", "engineer: {max_tokens: 9, model: 'openai:b', ")
     assert problems(folder, text, to_run=False) == [
         "org.yaml:8: roles.engineer.model: expected a price, as budget.dollars is set: "
         "{name: openai:b, price: [read, written]}"
     ]
+    text = text.replace("'openai:b'", "{name: 'openai:b', price: [0, 0]}")
+    assert load(folder, text, to_run=False).budget.dollars == 5
+
+
+def test_a_price_in_the_table_is_known_and_one_in_org_yaml_comes_before_it(folder: Path) -> None:
+    text = changed("{experiments: 6}", "{experiments: 6, dollars: 5}")
+    text = text.replace("model: playbook", "model: {name: 'openai:gpt-4o', max_tokens: 9}")
+    assert load(folder, text, to_run=False).model.known_price == (2.5, 10.0)
+    text = text.replace("max_tokens", "price: [0.5, 1], max_tokens")
+    assert load(folder, text, to_run=False).model.known_price == (0.5, 1.0)
+    text = text.replace("price: [0.5, 1]", "base_url: 'https://example.com/v1'")
+    (problem,) = problems(folder, text, to_run=False)
+    assert "expected a price" in problem
+
+
+def test_a_budget_in_dollars_needs_an_end_to_every_reply(folder: Path) -> None:
+    text = changed("{experiments: 6}", "{experiments: 6, dollars: 5}")
+    text = text.replace("model: playbook", "model: 'openai:gpt-4o'")
+    assert problems(folder, text, to_run=False) == [
+        "org.yaml:3: model: expected max_tokens, as budget.dollars is set: how long a reply may be"
+    ]
+    for role in ("director: {", "engineer: {", "reviewer: {", "- {"):
+        text = text.replace(role, f"{role}max_tokens: 9, ")
+    assert load(folder, text, to_run=False).budget.dollars == 5
 
 
 def test_a_file_that_is_not_there_is_one_line_that_says_how_to_get_one(tmp_path: Path) -> None:

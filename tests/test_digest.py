@@ -23,6 +23,8 @@ def digest_of(entries: list[Entry], at_most: int) -> Digest:
         entries,
         baseline_bpb=2.0,
         incumbent_bpb=1.9,
+        head_bpb=1.88,
+        stacked=2,
         noise_bpb=0.01,
         count_tokens=lambda text: 1,
         at_most_tokens=at_most * (ENTRY_OVERHEAD_TOKENS + 1),

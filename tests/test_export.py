@@ -40,7 +40,7 @@ def test_the_tsv_is_what_autoresearch_keeps(notebook: Notebook) -> None:
     rows = [
         ("commit", "val_bpb", "memory_gb", "status", "description"),
         ("0000000", "1.241200", "1.5", "keep", "baseline"),
-        ("0000000", "1.231800", "1.5", "keep", "Double the matrix learning rate"),
+        ("0000000", "1.230100", "1.5", "keep", "Double the matrix learning rate"),
         (wide[:7], "1.253300", "1.5", "discard", NASTY_TITLE_AS_SEEN),
         (broken[:7], "0.000000", "0.0", "crash", "Warm up over the first 5 % of the budget"),
     ]
@@ -50,8 +50,8 @@ def test_the_tsv_is_what_autoresearch_keeps(notebook: Notebook) -> None:
 def test_a_tsv_line_of_a_kept_change_begins_with_its_commit(notebook: Notebook) -> None:
     commits = [f"{number}abcdef{'0' * 33}" for number in (1, 2)]
     with notebook.transaction() as db:
-        for number, commit in enumerate(commits, start=1):
-            db.table("incumbents").update(number, {"commit_sha": commit})
+        db.table("incumbents").update(1, {"commit_sha": commits[0]})
+        db.table("stack").update(1, {"commit_sha": commits[1]})
     lines = export(notebook, "tsv").splitlines()
     assert [line.split("\t")[0] for line in lines[1:3]] == ["1abcdef", "2abcdef"]
 
@@ -62,11 +62,11 @@ def test_the_csv_has_a_line_for_each_experiment_with_all_its_columns(notebook: N
     assert [row["decision"] for row in rows] == ["keep", "discard", "crash", "discard", ""]
     assert set(TABLES["experiments"][0]) < set(rows[0])
     first, _, crash, *_ = rows
-    assert float(first["effect"]) == pytest.approx(-0.0094)
-    assert float(first["standard_error"]) == pytest.approx(0.00129, abs=1e-5)
-    assert (first["val_bpb"], first["known_dollars"]) == ("1.2318", "0.05")
+    assert float(first["effect"]) == pytest.approx(-0.0111)
+    assert float(first["error"]) == pytest.approx(0.0036, abs=1e-4)
+    assert (first["val_bpb"], first["known_dollars"]) == ("1.2301", "0.05")
     assert first["replies_of_unknown_price"] == "1"
-    assert (crash["val_bpb"], crash["standard_error"]) == ("", "")
+    assert (crash["val_bpb"], crash["error"]) == ("", "")
 
 
 def test_the_json_has_every_record_as_it_is(notebook: Notebook) -> None:
@@ -75,12 +75,15 @@ def test_the_json_has_every_record_as_it_is(notebook: Notebook) -> None:
     assert nasty["title"] == NASTY_TITLE
     assert kept["hypothesis"]["expected_effect"] == -0.005
     assert kept["patch"]["edits"][0]["replace"] == "learning_rate = 0.04"
-    assert [trial["purpose"] for trial in kept["trials"]] == ["candidate", "confirm"]
-    assert [trial["val_bpb"] for trial in kept["trials"]] == [1.2301, 1.2318]
+    assert [trial["purpose"] for trial in kept["trials"]] == ["candidate"]
+    assert [trial["val_bpb"] for trial in kept["trials"]] == [1.2301]
     assert crash["trials"][0]["outcome"] == "crashed"
-    assert len(everything["baseline_trials"]) == 3
+    purposes = [trial["purpose"] for trial in everything["trials_of_no_experiment"]]
+    assert purposes == [*["baseline"] * 3, *["certify"] * 6]
+    (proof,), (change,) = everything["certifications"], everything["stack"]
+    assert (proof["says"], proof["effect"]["seeds"], change["standing"]) == ("pass", 3, "keep")
     assert [one["experiment"] for one in everything["incumbents"]] == [None, kept["id"]]
-    assert everything["improvement"]["effect"] == pytest.approx(-0.0094)
+    assert everything["improvement"]["bpb"] == pytest.approx(-0.0096, abs=1e-4)
     assert kept["program_sha"] == source_sha(PROGRAM)
 
 
@@ -97,8 +100,8 @@ def test_the_markdown_is_a_table_in_which_a_title_means_nothing(notebook: Notebo
     assert cells == {10}
     assert len(table) == 2 + 1 + 5
     assert r"Double the \[red\]width\[/red\] \| now \<b\>bold\</b\>" in table[4]
-    assert "−0.0094 ± 0.0013" in table[3]
-    assert lines[-3].startswith("Improvement over the baseline: −0.0094 ± 0.0013 bpb")
+    assert "−0.0111 ± 0.0036" in table[3]
+    assert lines[-3].startswith("Improvement over the baseline: −0.0096 ± 0.0017 (certified")
     assert lines[-1].endswith("cost ≥$0.21")
 
 

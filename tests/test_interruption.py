@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from org.lab import Lab
-from org.notebook import Experiment, Incumbent
+from org.notebook import Experiment
 from org.onlooker import Nobody
 from tests.organizations import (
     Organization,
@@ -45,7 +45,7 @@ class StopsAfterOne(Nobody):
     def opened(self, lab: Lab) -> None:
         self.lab = lab
 
-    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+    def closed(self, experiment: Experiment, head_bpb: float) -> None:
         self.lab.stop.set()
 
 
@@ -77,8 +77,12 @@ def gates(tmp_path: Path) -> Gates:
     return Gates(tmp_path)
 
 
-CANDIDATE, CONFIRM = "gain 1.0 seed 1", "gain 1.0 seed 1001"
-ALL_TRIALS = ["gain 0.0 seed 1", "gain 0.0 seed 2", CANDIDATE, CONFIRM, "gain 0.5 seed 1"]
+NO_SANDBOX = {"sandbox": "none"}  # for trials that say outside of their folder what they do
+CANDIDATE, CERTIFY = "gain 1.0 seed 2", "gain 1.0 seed 1000"
+ALL_TRIALS = [
+    *("gain 0.0 seed 1", "gain 0.0 seed 2", CANDIDATE, "gain 0.5 seed 2"),
+    *(CERTIFY, "gain 0.0 seed 1000", "gain 0.0 seed 1001", "gain 1.0 seed 1001"),
+]
 
 
 def assert_all_done_once(organization: Organization) -> None:
@@ -91,9 +95,10 @@ def assert_all_done_once(organization: Organization) -> None:
         assert run.ended is not None
     assert organization.replies_count() == len(organization.script)
     assert [purpose for purpose, *_ in organization.trials()] == [
-        *("baseline", "baseline", "candidate", "confirm", "candidate")
+        *("baseline", "baseline", "candidate", "candidate"),
+        *["certify"] * 4,
     ]
-    assert len(list((organization.lab / "trials").iterdir())) == 5
+    assert len(list((organization.lab / "trials").iterdir())) == 8
     sources = kept_sources(organization)
     assert [("GAIN = 0.0" in text, "GAIN = 1.0" in text) for text in sources] == [
         *((True, False), (False, True))
@@ -122,20 +127,22 @@ def test_a_run_that_was_stopped_between_two_experiments_goes_on_with_the_second(
 def test_a_trial_that_was_abandoned_is_begun_afresh_and_nothing_else_is_repeated(
     organize: Organize, gates: Gates
 ):
-    organization = organize(source=gated(gates.folder), experiments=2, script=KEEP + DISCARD)
-    gates.shut(CONFIRM)
+    organization = organize(
+        source=gated(gates.folder), more=NO_SANDBOX, experiments=2, script=KEEP + DISCARD
+    )
+    gates.shut(CERTIFY)
     labs: list[Lab] = []
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work, organization, opened=labs.append)
-        gates.wait_until_begun(CONFIRM)
+        gates.wait_until_begun(CERTIFY)
         labs[0].stop.set()
         labs[0].abandon.set()
         assert running.result().reasons == []
     assert processes_about(organization.folder) == []
-    gates.open(CONFIRM)
+    gates.open(CERTIFY)
     worked = work(organization)
     assert (worked.reasons, worked.left) == ([], {})
-    assert gates.begun == Counter([*ALL_TRIALS, CONFIRM])
+    assert gates.begun == Counter([*ALL_TRIALS, CERTIFY])
     assert_all_done_once(organization)
 
 
@@ -181,9 +188,11 @@ def ended(process: subprocess.Popen[str]) -> str:
 def test_a_run_that_is_killed_during_a_trial_goes_on_without_a_lost_or_doubled_experiment(
     organize: Organize, start: Start, gates: Gates
 ):
-    organization = organize(source=gated(gates.folder), experiments=2, script=KEEP + DISCARD)
+    organization = organize(
+        source=gated(gates.folder), more=NO_SANDBOX, experiments=2, script=KEEP + DISCARD
+    )
     gates.shut(CANDIDATE)
-    gates.shut(CONFIRM)
+    gates.shut(CERTIFY)
 
     # Killed alone: its trial goes on, and the next run waits for it.
     first = start(organization)
@@ -194,16 +203,16 @@ def test_a_run_that_is_killed_during_a_trial_goes_on_without_a_lost_or_doubled_e
     gates.open(CANDIDATE)
 
     # Killed with everything that it has begun, as by a power cut: the trial is begun afresh.
-    gates.wait_until_begun(CONFIRM)
+    gates.wait_until_begun(CERTIFY)
     for process in processes_about(organization.folder):
         process.kill()
     second.wait()
     eventually(lambda: processes_about(organization.folder) == [])
     third = start(organization)
-    gates.open(CONFIRM)
-    assert "keep" in ended(third)
+    gates.open(CERTIFY)
+    assert "certification 1 passed" in ended(third)
 
-    assert gates.begun == Counter([*ALL_TRIALS, CONFIRM])
+    assert gates.begun == Counter([*ALL_TRIALS, CERTIFY])
     assert_all_done_once(organization)
     assert processes_about(organization.folder) == []
 
@@ -211,7 +220,9 @@ def test_a_run_that_is_killed_during_a_trial_goes_on_without_a_lost_or_doubled_e
 def test_ctrl_c_lets_the_trial_finish_says_how_to_go_on_and_loses_nothing(
     organize: Organize, start: Start, gates: Gates
 ):
-    organization = organize(source=gated(gates.folder), experiments=2, script=KEEP + DISCARD)
+    organization = organize(
+        source=gated(gates.folder), more=NO_SANDBOX, experiments=2, script=KEEP + DISCARD
+    )
     gates.shut(CANDIDATE)
     first = start(organization)
     assert first.stdout is not None
@@ -235,7 +246,7 @@ def test_ctrl_c_lets_the_trial_finish_says_how_to_go_on_and_loses_nothing(
 def test_a_second_ctrl_c_abandons_the_trial_and_the_next_run_measures_the_baseline(
     organize: Organize, start: Start, gates: Gates
 ):
-    organization = organize(source=gated(gates.folder), script=[])
+    organization = organize(source=gated(gates.folder), more=NO_SANDBOX, script=[])
     gates.shut("gain 0.0 seed 1")
     process = start(organization)
     assert process.stdout is not None

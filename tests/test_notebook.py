@@ -5,7 +5,9 @@ import sqlite3
 import pytest
 
 from org.notebook import Incumbent, Message, Notebook, Run
+from org.stack import stack
 from roles.records import Direction, Hypothesis, Verdict
+from tests.notebooks import Night, short_night
 from trainer.patch import Edit, Patch
 from trainer.trial import Trial
 
@@ -93,24 +95,24 @@ def test_a_trial_and_a_message_written_twice_are_there_once(notebook):
     assert [m.text for m in notebook.messages(experiment.id)] == ["first"]
 
 
-def test_a_verdict_and_the_new_incumbent_are_one_transaction(notebook):
-    sha = notebook.keep_source("candidate = 2\n")
-    first, second = (notebook.reserve_experiment("r", "desk 1", None) for _ in range(2))
-    verdict = Verdict(decision="keep", reason="better")
-    notebook.close_experiment(first.id, verdict, -0.1, incumbent(2, sha, first.id))
-    with pytest.raises(sqlite3.IntegrityError):
-        notebook.close_experiment(second.id, verdict, -0.1, incumbent(2, sha, second.id))
-    assert notebook.incumbent().experiment == first.id
-    assert notebook.experiment(second.id).decision is None
-
-
 def test_only_fresh_runs_count_for_a_source(notebook):
     sha = notebook.keep_source("candidate = 3\n")
     experiment = notebook.reserve_experiment("r", "desk 1", None)
     notebook.record_trial("t1", "r", experiment.id, "candidate", trial(sha, 1.7))
-    notebook.record_trial("t2", "r", experiment.id, "confirm", trial(sha, 1.8, seed=2))
-    notebook.record_trial("t3", "r", experiment.id, "confirm", trial(sha, None, seed=3))
-    assert notebook.fresh_runs(sha) == [1.8]
+    notebook.record_trial("t2", "r", None, "certify", trial(sha, 1.8, seed=2))
+    notebook.record_trial("t3", "r", None, "certify", trial(sha, None, seed=3))
+    assert notebook.fresh_runs(sha) == [(2, 1.8)]
+    assert [each.seed for each in notebook.certification_trials(sha)] == [2, 3]
+
+
+def test_the_seed_of_a_candidate_is_settled_once_until_there_is_another_candidate(notebook):
+    experiment = notebook.reserve_experiment("r", "desk 1", None)
+    assert notebook.settle_seed(experiment.id, 3) == 3
+    assert notebook.settle_seed(experiment.id, 4) == 3
+    sha = notebook.keep_source("candidate = 6\n")
+    patch = Patch(edits=(Edit(search="a", replace="b"),))
+    notebook.set_patch(experiment.id, patch, head_sha=sha, candidate_sha=sha, normalized_sha="n")
+    assert notebook.settle_seed(experiment.id, 4) == 4
 
 
 def test_of_two_open_experiments_with_the_same_program_only_the_later_one_repeats_it(notebook):
@@ -123,7 +125,7 @@ def test_of_two_open_experiments_with_the_same_program_only_the_later_one_repeat
         )
     assert notebook.known_sources(before=first) == {}
     assert notebook.known_sources(before=second) == {"same": first.number}
-    notebook.close_experiment(second.id, Verdict(decision="discard", reason=""), None)
+    notebook.close_experiment(second.id, Verdict(decision="discard", reason=""))
     assert notebook.known_sources(before=first) == {"same": second.number}
 
 
@@ -148,17 +150,28 @@ def test_unknown_dollars_are_null_and_not_counted_as_nothing(notebook):
     assert notebook.message("b").dollars is None
 
 
-def test_the_views_show_what_was_kept_and_what_led_nowhere(notebook):
-    sha = notebook.keep_source("candidate = 4\n")
-    kept, missed = (notebook.reserve_experiment("r", "desk 1", None) for _ in range(2))
-    for experiment in (kept, missed):
-        notebook.set_direction(experiment.id, DIRECTION, notebook.keep_program("p"), sha)
-        notebook.set_hypothesis(experiment.id, HYPOTHESIS)
-    keep, discard = (Verdict(decision=d, reason="") for d in ("keep", "discard"))
-    notebook.close_experiment(kept.id, keep, -0.1, incumbent(2, sha, kept.id))
-    notebook.close_experiment(missed.id, discard, 0.1)
-    assert [row["number"] for row in notebook.rows("select * from leaderboard")] == [kept.number]
-    assert [row["number"] for row in notebook.rows("select * from dead_ends")] == [missed.number]
+def test_the_views_show_what_was_kept_and_what_led_nowhere(tmp_path):
+    book = short_night(tmp_path / "night.sqlite")
+    assert [row["number"] for row in book.rows("select * from leaderboard")] == [1]
+    assert [row["number"] for row in book.rows("select * from dead_ends")] == [2, 3, 4]
+    book.close()
+
+
+def test_a_certification_that_fails_drops_what_was_on_the_stack_and_says_why(tmp_path):
+    book = Notebook(tmp_path / "night.sqlite")
+    night = Night(book)
+    night.measure_baseline()
+    experiment = night.begin()
+    night.propose(experiment, "Double the rate")
+    candidate = night.patch(experiment, "learning_rate = 0.02", "learning_rate = 0.04")
+    night.train(experiment, candidate, 1.2301)
+    night.close(experiment, Verdict(decision="provisional", reason=""), 1.2301)
+    assert night.certify((1.2418, 1.2412, 1.2416), (1.2415, 1.2405, 1.2410)).says == "fail"
+    closed = book.experiment(experiment.id)
+    assert closed.decision == "dropped"
+    assert "Certification 1: no better on fresh seeds +" in (closed.reason or "")
+    assert stack(book) == [] and len(book.incumbents()) == 1
+    book.close()
 
 
 def test_titles_are_found_by_full_text_search_also_after_a_change(notebook):

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from org.cli import main
 from org.lab import exclusive
 from org.lineage import Lineage
-from org.notebook import Experiment, Incumbent
+from org.notebook import Experiment
 from org.onlooker import Nobody
 from roles.model import Brief
 from roles.records import ReviewReads
@@ -47,19 +47,30 @@ def test_a_change_that_is_better_is_kept_and_every_record_of_it_is_the_same_byte
     worked = work(organization)
     experiment = organization.experiment()
     assert (experiment.decision, worked.reasons, worked.left) == ("keep", [], {})
-    assert experiment.effect is not None
-    assert experiment.effect < 0
+    assert experiment.effect is not None and experiment.error is not None
+    assert experiment.effect < 0 < experiment.error
     kept = SCRIPTED.replace("GAIN = 0.0", "GAIN = 1.0")
     assert kept_sources(organization) == [SCRIPTED, kept]
     commit = Lineage(organization.lab / "lineage", "lab").log()[-1]
-    for word in ("GAIN = 1.0", "Small letters are likelier.", "confirmed", "Gains matter."):
+    for word in (
+        "GAIN = 1.0",
+        "Small letters are likelier.",
+        "(certified, 2 seeds)",
+        "Gains matter.",
+    ):
         assert word in commit.message
-    assert [purpose for purpose, *_ in organization.trials(1)] == ["candidate", "confirm"]
+    assert [purpose for purpose, *_ in organization.trials(1)] == ["candidate"]
+    assert [purpose for purpose, *_ in organization.trials()] == [
+        *("baseline", "baseline", "candidate"),
+        *["certify"] * 4,
+    ]
     with organization.notebook() as notebook:
         run = notebook.latest_run()
         assert run is not None
         assert run.ended is not None
-        assert notebook.incumbents()[-1].val_bpb == organization.trials(1)[-1][-1]
+        fresh = notebook.fresh_runs(notebook.incumbents()[-1].source_sha)
+        assert [seed for seed, _ in fresh] == [1000, 1001]
+        assert notebook.incumbents()[-1].val_bpb == fresh[0][1]
 
 
 def test_a_change_that_is_worse_is_discarded_after_one_trial(organize: Organize):
@@ -210,7 +221,7 @@ class InTurn(Nobody):
             self.other_has_come.set()
             wait_for(self.first_is_closed)
 
-    def closed(self, experiment: Experiment, incumbent: Incumbent) -> None:
+    def closed(self, experiment: Experiment, head_bpb: float) -> None:
         self.first_is_closed.set()
 
 
@@ -226,7 +237,7 @@ def two_desks(organize: Organize, *patches: tuple[str, str], **fields: object) -
     )
 
 
-def test_of_two_that_beat_the_same_incumbent_the_second_is_tried_again_on_top_of_the_first(
+def test_of_two_that_beat_the_same_head_the_second_is_tried_again_on_top_of_the_first(
     organize: Organize,
 ):
     organization = two_desks(organize, ("GAIN = 0.0", "GAIN = 1.0"), ("LIFT = 0.0", "LIFT = 0.5"))
@@ -239,16 +250,14 @@ def test_of_two_that_beat_the_same_incumbent_the_second_is_tried_again_on_top_of
     both = gain.replace("LIFT = 0.0", "LIFT = 0.5")
     assert kept_sources(organization) == [TWO_LINES, gain, both]
     with organization.notebook() as notebook:
-        incumbents = notebook.incumbents()
-    scores = [each.val_bpb for each in incumbents]
-    assert scores == sorted(scores, reverse=True)
-    # The second one: chosen and confirmed on the old incumbent, then once more on the new one.
-    (last,) = [n for n in (1, 2) if organization.experiment(n).id == incumbents[-1].experiment]
-    assert [purpose for purpose, *_ in organization.trials(last)] == ["candidate", "confirm"] * 2
-    assert organization.experiment(last).effect == pytest.approx(scores[2] - scores[1])
+        baseline, proven = notebook.incumbents()
+        last = notebook.experiment(proven.experiment or "")
+    assert proven.val_bpb < baseline.val_bpb
+    # The second one: chosen on the old head, then once more on the new one.
+    assert [purpose for purpose, *_ in organization.trials(last.number)] == ["candidate"] * 2
 
 
-def test_of_two_that_beat_the_same_incumbent_one_that_no_longer_applies_is_written_anew(
+def test_of_two_that_beat_the_same_head_one_that_no_longer_applies_is_written_anew(
     organize: Organize,
 ):
     organization = two_desks(organize, ("GAIN = 0.0", "GAIN = 1.0"), ("GAIN = 0.0", "GAIN = 2.0"))
@@ -259,7 +268,7 @@ def test_of_two_that_beat_the_same_incumbent_one_that_no_longer_applies_is_writt
     worked = work(organization, turns, turns.hold)
     assert (worked.reasons, worked.left) == ([], {})
     *_, anew = worked.asked("engineer")
-    assert "The incumbent has moved" in anew.complaint
+    assert "The head has moved" in anew.complaint
     assert "matches nothing" in anew.complaint
     assert "GAIN = 1.0" in anew.source
     one, two = (TWO_LINES.replace("GAIN = 0.0", f"GAIN = {gain}") for gain in (1.0, 2.0))

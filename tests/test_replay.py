@@ -42,7 +42,6 @@ def test_one_experiment_is_told_in_order_from_direction_to_verdict(notebook: Not
         "engineer → reviewer",
         "reviewer → engineer",
         "candidate trial: val_bpb 1.2301",
-        "confirm trial: val_bpb 1.2318",
         "reviewer → everyone",
         "verdict: keep",
     )
@@ -124,7 +123,7 @@ def test_following_hears_what_another_connection_writes_until_the_run_has_ended(
     other = Notebook(notebook.path)
     say(other, RUN, open_one.id, "train.1.1", "engineer", "It does not apply any more.")
     assert "It does not apply any more." in shown(next(told))
-    other.close_experiment(open_one.id, Verdict(decision="discard", reason="no gain"), None)
+    other.close_experiment(open_one.id, Verdict(decision="discard", reason="no gain"))
     assert "verdict: discard" in shown(next(told))
     say(other, RUN, open_one.id, "review", "everyone", "Good night.")
     other.end_run(RUN)

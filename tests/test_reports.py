@@ -75,11 +75,11 @@ def test_every_experiment_has_a_line_after_the_baseline(notebook: Notebook) -> N
     ]
     assert at == sorted(at)
     assert line_with(told, "1  Double").split()[-8:] == [
-        *("keep", "−0.0094", "±", "0.0013", "1.2318", "2", "0.9", "≥$0.05")
+        *("keep", "−0.0111", "±", "0.0036", "1.2301", "1", "0.5", "≥$0.05")
     ]
 
 
-def test_an_effect_has_the_standard_error_of_its_verdict(notebook: Notebook) -> None:
+def test_an_effect_is_that_of_the_verdict_with_its_standard_error(notebook: Notebook) -> None:
     told = shown(experiments_report(notebook))
     for result in read_results(notebook).experiments[:2]:
         assert result.effect in (result.experiment.reason or "")
@@ -94,16 +94,21 @@ def test_without_a_verdict_from_trials_there_is_no_effect(notebook: Notebook) ->
 
 
 def test_the_end_says_what_all_of_it_came_to(notebook: Notebook) -> None:
-    *_, improvement, came_to, took = shown(experiments_report(notebook)).splitlines()
+    *_, proof, improvement, came_to, took = shown(experiments_report(notebook)).splitlines()
+    assert proof == (
+        "Certification 1 passed: 1 change, −0.0094 ± 0.0006 (certified, 3 seeds) bpb,"
+        " better on fresh seeds (end of the run)"
+    )
     assert improvement == (
-        "Improvement over the baseline: −0.0094 ± 0.0013 bpb (1.2412 → 1.2318, −0.8 %)"
+        "Improvement over the baseline: −0.0096 ± 0.0017 (certified, 3 seeds) bpb"
+        " (1.2412 → 1.2315, −0.8 %)"
     )
     assert came_to == "5 experiments: 1 kept, 2 discarded, 1 crashed, 1 open"
-    assert took == "7 trials · 9 min · cost ≥$0.21 · 2 min of device time"
+    assert took == "12 trials · 9 min · cost ≥$0.21 · 4 min of device time"
 
 
 def test_the_end_stands_in_whole_lines_on_a_terminal_of_80_columns(notebook: Notebook) -> None:
-    ends = [shown(experiments_report(notebook), width).splitlines()[-3:] for width in (80, 200)]
+    ends = [shown(experiments_report(notebook), width).splitlines()[-2:] for width in (80, 200)]
     assert ends[0] == ends[1]
 
 
@@ -111,7 +116,7 @@ def test_the_end_stands_in_whole_lines_on_a_terminal_of_80_columns(notebook: Not
 def test_nothing_is_lost_in_a_narrower_terminal(notebook: Notebook, width: int) -> None:
     told = shown(experiments_report(notebook), width)
     assert max(map(len, told.splitlines())) <= width
-    for words in ("−0.0094 ± 0.0013", "1.2318", "discard", "architecture", "≥$0.05", "0.9"):
+    for words in ("−0.0111 ± 0.0036", "1.2301", "discard", "architecture", "≥$0.05", "0.5"):
         assert words in told
 
 
@@ -121,7 +126,7 @@ def test_what_cost_nothing_says_so_once_and_unknown_is_never_zero(tmp_path: Path
     told = shown(experiments_report(notebook))
     assert told.endswith("0 experiments\n3 trials · 0 s · cost $0 · 72 s of device time")
     assert "cost" not in told.splitlines()[0]
-    assert "Nothing is kept yet" in told
+    assert "Nothing is certified yet" in told
     notebook.close()
 
 
@@ -140,7 +145,10 @@ def test_an_empty_notebook_is_one_clear_line(empty: Notebook) -> None:
 def test_baseline_trials_without_a_baseline_are_accounted_for(notebook: Notebook) -> None:
     with notebook.transaction() as db:
         db.execute("delete from messages")
-        db.execute("delete from incumbents")
+        db.execute("delete from spans")
+        for table in ("incumbents", "stack", "certifications"):
+            db.execute(f"delete from {table}")
+        db.execute("delete from trials where purpose = 'certify'")
         db.execute("delete from trials where experiment is not null")
         db.execute("delete from experiments")
     told = shown(experiments_report(notebook))
@@ -206,9 +214,9 @@ def test_a_kept_experiment_shows_everything_from_direction_to_lesson(notebook: N
         "Change one number of train.py.",
         "Larger steps cross flat regions sooner.",
         "−0.0050 bpb",
-        "−0.0094 ± 0.0013 bpb: 1 run against 3 of the head",
+        "−0.0111 ± 0.0036 bpb (single run, against the head of its day)",
         "reviewer: Approved: One change, and a cheap one.",
-        "a fresh run under another seed confirmed it",
+        "better than the head on its one run",
         "The rate was too timid.",
         "version 1 of 1 of program.md",
         "-learning_rate = 0.02",
@@ -216,9 +224,11 @@ def test_a_kept_experiment_shows_everything_from_direction_to_lesson(notebook: N
     ):
         assert words in told
     assert "1.2301    412    20.0 s  24.0 s  1.5 GB" in line_with(told, "candidate  completed")
-    assert "1.2318" in line_with(told, "  confirm  ")
-    assert "412 steps" in line_with(told, "confirm 10")
+    assert "412 steps" in line_with(told, "candidate 3")
     unwrapped = " ".join(told.split())
+    assert (
+        "Certification 1: better on fresh seeds −0.0095 ± 0.0006 (certified, 3 seeds)" in unwrapped
+    )
     assert "MFU unknown" in unwrapped and "The trial's own word: steps," in unwrapped
 
 

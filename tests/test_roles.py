@@ -343,6 +343,8 @@ def test_an_engineers_text_becomes_a_source_or_a_complaint() -> None:
         "noise = torch.Generator().manual_seed(prepare.setting().seed)",
         "GPT().eval()\nGPT.depth = 7",
         "print(sys.platform)\nsys.exit('cannot go on')",
+        "def explained():\n    " + repr("Why it is so. " * 60),
+        f"WINDOWS = {[64] * 64}",
     ],
 )
 def test_the_baseline_may_be_changed_as_an_engineer_would(code: str) -> None:
@@ -392,6 +394,12 @@ def test_a_patch_that_changes_no_code_is_objected_to() -> None:
         ("SETTING.seed = 7", "assigns to SETTING.seed"),
         ("object.__setattr__(SETTING, 'seed', 7)", "sets an attribute by its name"),
         ("dict(seed=7)", "sets a seed of its own: seed=7"),
+        (f"VERSE = {'In the beginning ' * 40!r}", "holds a text of 680 characters"),
+        (f"VERSE = {b'x' * 301!r}", "holds a text of 301 characters"),
+        (f"BIAS = {list(range(65))}", "holds a table of 65 elements"),
+        (f"BIAS = {dict.fromkeys(range(65), 1)}", "holds a table of 65 elements"),
+        (f"PACKED = {1 << 4000}", "holds a number of 4001 bits"),
+        ("text = GPT.__doc__", "uses GPT.__doc__"),
     ],
 )
 def test_what_is_none_of_its_business_is_objected_to_with_the_line(code: str, what: str) -> None:
@@ -403,7 +411,7 @@ def test_what_is_none_of_its_business_is_objected_to_with_the_line(code: str, wh
 
 def test_many_trespasses_make_one_objection_of_bounded_length() -> None:
     code = "".join(
-        f"open('{'x' * 500}{number}')\neval('{number}')\nimport os{number}\n"
+        f"open('{'x' * 250}{number}')\neval('{number}')\nimport os{number}\n"
         for number in range(50)
     )
     said = mechanical_objection(code, "a = 1\n")

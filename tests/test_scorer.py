@@ -14,7 +14,16 @@ import pytest
 from numpy.typing import NDArray
 
 from trainer.channel import Channel
-from trainer.scorer import Rejected, RemoteModel, rows_per_batch, score, surprise_bits
+from trainer.scorer import (
+    Examinee,
+    ReadLogits,
+    Rejected,
+    RemoteModel,
+    bits_per_byte,
+    rows_per_batch,
+    surprise_bits,
+    surprises,
+)
 
 V, T, R = 50, 16, 11
 BOS = V - 1
@@ -33,10 +42,24 @@ class LocalModel:
         self.asked[slot] = tokens
         self.seen.append(tokens)
 
-    def logits(self, slot: int) -> Iterator[NDArray[np.float32]]:
+    def logits(self, slot: int) -> ReadLogits:
         answer = self.model(self.asked.pop(slot)).reshape(-1, V).astype(np.float32)
-        for first in range(0, len(answer), 7):  # in pieces that are no multiple of a row
-            yield answer[first : first + 7].copy()
+        return lambda first, last: answer[first:last].copy()
+
+
+def score(
+    examinee: Examinee,
+    rows: NDArray[np.int64],
+    token_bytes: NDArray[np.int64],
+    batch_rows: int = 8,
+    threads: int = 1,
+) -> float:
+    targets = rows[:, 1:]
+    return bits_per_byte(
+        surprises(examinee, rows[:, :-1], targets, batch_rows=batch_rows, threads=threads),
+        targets,
+        token_bytes,
+    )
 
 
 @pytest.fixture
@@ -74,9 +97,33 @@ def test_the_score_agrees_with_a_float64_reference_whatever_the_batches(
         rows[:, :-1], rows[:, 1:]
     ]
     expected = bits[rows[:, 1:] != BOS].sum() / token_bytes[rows[:, 1:]].sum()
-    for batch_rows in (1, 2, 4, R, 100):
+    for batch_rows, threads in ((1, 1), (2, 3), (4, 1), (R, 2), (100, 4)):
         model = LocalModel(lambda tokens: table[tokens])
-        assert score(model, rows, token_bytes, batch_rows) == pytest.approx(expected, rel=1e-6)
+        scored = score(model, rows, token_bytes, batch_rows, threads)
+        assert scored == pytest.approx(expected, rel=1e-6)
+
+
+def test_many_threads_score_many_chunks_as_one_does(rows: NDArray[np.int64]) -> None:
+    wide = np.random.default_rng(4).normal(0, 2, (V, 40_000)).astype(np.float32)  # 3 to a chunk
+
+    class WideModel(LocalModel):
+        def logits(self, slot: int) -> ReadLogits:
+            answer = wide[self.asked.pop(slot).reshape(-1)]
+            return lambda first, last: answer[first:last].copy()
+
+    one, many = (
+        surprises(WideModel(lambda tokens: tokens), rows[:, :-1], rows[:, 1:], threads=threads)
+        for threads in (1, 4)
+    )
+    assert (one == many).all() and len(set(one.ravel())) > 100
+
+
+def test_what_goes_wrong_in_a_thread_is_the_reason(
+    rows: NDArray[np.int64], token_bytes: NDArray[np.int64]
+) -> None:
+    sick = LocalModel(lambda tokens: np.full((*tokens.shape, V), np.nan))
+    with pytest.raises(Rejected, match="not all finite"):
+        score(sick, rows, token_bytes, threads=3)
 
 
 def test_the_model_is_shown_every_input_and_never_the_last_target(
@@ -181,5 +228,5 @@ def test_an_answer_that_is_none_is_rejected_with_the_reason(
     model = examined(lambda channel: channel.send(kind, answer) if kind else None)
     model.ask(0, rows[:2, :-1])
     with pytest.raises(Rejected, match=reason):
-        list(model.logits(0))
+        model.logits(0)
     model.close()

@@ -4,11 +4,11 @@ import io
 
 from rich.console import Console
 
-from org.notebook import Experiment, Incumbent
+from org.notebook import Experiment
 from org.terminal import Terminal
 from trainer.trial import Trial
 
-INCUMBENT = Incumbent(number=2, source_sha="s", commit_sha="c", val_bpb=1.5, since=0.0)
+HEAD_BPB = 1.5
 
 
 def seen(act, *, terminal: bool = False) -> str:
@@ -35,19 +35,19 @@ def closed(title: str, decision: str) -> Experiment:
     )
 
 
-def test_a_keep_is_shown_with_its_evidence_and_the_new_incumbent():
-    told = seen(lambda terminal: terminal.closed(closed("wider", "keep"), INCUMBENT))
-    assert "keep" in told and "wider" in told and "± 0.01" in told and "1.5000" in told
+def test_what_goes_on_the_stack_is_shown_with_its_evidence_and_what_the_head_is_worth():
+    told = seen(lambda terminal: terminal.closed(closed("wider", "provisional"), HEAD_BPB))
+    assert "provisional" in told and "wider" in told and "± 0.01" in told and "1.5000" in told
 
 
-def test_a_discard_leaves_the_incumbent_unmentioned():
-    told = seen(lambda terminal: terminal.closed(closed("wider", "discard"), INCUMBENT))
-    assert "discard" in told and "incumbent" not in told
+def test_a_discard_leaves_the_head_unmentioned():
+    told = seen(lambda terminal: terminal.closed(closed("wider", "discard"), HEAD_BPB))
+    assert "discard" in told and "head" not in told
 
 
 def test_markup_and_escapes_in_a_title_are_text():
     title = "[red]wider[/red]\x1b[2J\x1b]0;owned\x07"
-    told = seen(lambda terminal: terminal.closed(closed(title, "discard"), INCUMBENT))
+    told = seen(lambda terminal: terminal.closed(closed(title, "discard"), HEAD_BPB))
     assert "[red]wider[/red]" in told
     assert "\x1b" not in told
 

@@ -109,13 +109,20 @@ PEEK = """
 import json, os, sys
 from trainer import prepare
 setting = prepare.setting()
+
+def content(path):
+    try:
+        return open(path).read()
+    except OSError:
+        return "refused"
+
 before = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
 x, y = next(prepare.start(rows=3))
 print(json.dumps({
     "environment": dict(os.environ),
-    "parent": open(f"/proc/{os.getppid()}/environ").read(),
+    "parent": content(f"/proc/{os.getppid()}/environ"),
     "stdin": sys.stdin.read(),
-    "session": os.getsid(0) == os.getpid(),
+    "terminal": content("/dev/tty"),
     "open": before,
     "shapes": [list(x.shape), list(y.shape), str(x.dtype)],
     "shifted": bool((x[:, 1:] == y[:, :-1]).all()),
@@ -136,9 +143,9 @@ def test_a_trial_gets_its_terms_and_its_text_but_no_key_and_no_terminal(
     assert seen["environment"]["HOME"] == str(tmp_path / "trial" / "work")
     assert seen["environment"]["OMP_NUM_THREADS"] == "1"
     assert seen["environment"]["CUDA_VISIBLE_DEVICES"] == ""
-    cache = tmp_path / "compile-cache" / "inductor"  # beside the trial, so that it outlives it
+    cache = tmp_path / "trial" / "work" / "compiled" / "inductor"  # gone with the trial
     assert seen["environment"]["TORCHINDUCTOR_CACHE_DIR"] == str(cache)
-    assert seen["stdin"] == "" and seen["session"]
+    assert seen["stdin"] == "" and seen["terminal"] == "refused"
     assert not any(str(tiny_dataset.folder) in name for name in seen["open"])
     assert seen["shapes"] == [[3, 32], [3, 32], "torch.int64"]
     assert seen["shifted"] and seen["starts"] == [tiny_dataset.bos] * 3
@@ -240,7 +247,7 @@ while True: pass
 def test_processor_time_beyond_the_budget_ends_a_trial_also_when_a_child_spends_it(
     attempt: Try, children: int, tmp_path: Path
 ) -> None:
-    trial = attempt(BUSY.format(children=children), startup_seconds=0.1)
+    trial = attempt(BUSY.format(children=children), startup_seconds=1.0)
     assert trial.outcome == "timed_out"
     assert trial.reason.endswith(" s spent; the budget is 0.2 s")
     assert trial.budget_seconds > 1.2
@@ -348,18 +355,30 @@ def test_asking_again_reads_what_is_there_and_another_trial_needs_another_folder
         attempt(sources.NO_MODEL)
 
 
-SLEEP_ONCE = """
+# They end only when a file appears in their folder: the one place where a trial looks.
+WAIT = """
 import os, time
-if not os.path.exists("../again"): time.sleep(1000)
+while not os.path.exists("enough"): time.sleep(0.01)
 """
 
 
-# Two sleepers, of which one has left its parent's session.
-SLEEP_TWICE = f"""
-import os, subprocess
-if not os.path.exists("../again"):
-    subprocess.Popen(["sleep", "1000"], start_new_session=True)
-{SLEEP_ONCE}"""
+# The same, beside a sleeper that has left its parent's session.
+WAIT_BESIDE_A_SLEEPER = f"""
+import subprocess
+subprocess.Popen(["sleep", "1000"], start_new_session=True)
+{WAIT}"""
+
+
+def let_go(folder: Path) -> threading.Thread:
+    """End the trial that waits in a folder, as soon as it is there."""
+
+    def touch() -> None:
+        eventually((folder / "work" / "train.py").exists)
+        (folder / "work" / "enough").touch()
+
+    thread = threading.Thread(target=touch)
+    thread.start()
+    return thread
 
 
 def test_a_trial_that_is_stopped_is_gone_and_can_be_run_again(attempt: Try, tmp_path: Path) -> None:
@@ -367,18 +386,19 @@ def test_a_trial_that_is_stopped_is_gone_and_can_be_run_again(attempt: Try, tmp_
     home = str(tmp_path / "trial" / "work")
 
     def give_up() -> None:
-        eventually(lambda: len(alive(home)) == 2)
+        eventually(lambda: "sleep" in [process.name() for process in alive(home)])
         stop.set()
 
     threading.Thread(target=give_up).start()
     with pytest.raises(TrialAbandoned):
-        attempt(SLEEP_TWICE, stop=stop)
+        attempt(WAIT_BESIDE_A_SLEEPER, stop=stop)
     assert not alive(str(tmp_path))
     assert not (tmp_path / "trial" / "trial.json").exists()
     with pytest.raises(TrialAbandoned):
-        attempt(SLEEP_TWICE, stop=stop)
-    (tmp_path / "trial" / "again").touch()
-    assert attempt(SLEEP_TWICE).outcome == "crashed"
+        attempt(WAIT_BESIDE_A_SLEEPER, stop=stop)
+    letting = let_go(tmp_path / "trial")
+    assert attempt(WAIT_BESIDE_A_SLEEPER).outcome == "crashed"
+    letting.join()
 
 
 ORGANIZATION = """
@@ -396,22 +416,18 @@ run_trial(source, seed=1, setting=Setting.model_validate_json(setting), device="
 def test_after_kill_9_a_running_trial_is_waited_for_and_not_run_twice(
     attempt: Try, tiny_setting: Setting, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
-    source = """
-import os, time
-print(os.getpid(), flush=True)
-while not os.path.exists("../go-on"): time.sleep(0.01)
-"""
+    source = "import os; print(os.urandom(4).hex(), flush=True)" + WAIT
     folder = tmp_path / "trial"
     arguments = [tiny_setting.model_dump_json(), str(tiny_dataset.folder), str(folder), source]
     organization = subprocess.Popen([sys.executable, "-c", ORGANIZATION, *arguments])
     log = folder / "log.txt"
-    number = int(eventually(lambda: log.exists() and log.read_text().strip()))
+    said = eventually(lambda: log.exists() and log.read_text().strip())
     organization.kill()
     organization.wait()
-    assert psutil.pid_exists(number)
-    (folder / "go-on").touch()
+    assert alive(str(folder / "work"))
+    let_go(folder).join()
     assert attempt(source).reason == "train.py ended without handing over a model"
-    assert log.read_text().split() == [str(number)]
+    assert log.read_text().split() == [said]
 
 
 def test_a_dead_supervisor_takes_its_trial_along_and_is_no_fault_of_train_py(
@@ -425,7 +441,9 @@ def test_a_dead_supervisor_takes_its_trial_along_and_is_no_fault_of_train_py(
 
     threading.Thread(target=murder).start()
     with pytest.raises(TrialLost):
-        attempt(SLEEP_ONCE)
+        attempt(WAIT)
     eventually(lambda: not alive(str(folder)))
-    (folder / "again").touch()
-    assert attempt(SLEEP_ONCE).outcome == "crashed"
+    (folder / "work" / "train.py").unlink()  # of the one that was killed
+    letting = let_go(folder)
+    assert attempt(WAIT).outcome == "crashed"
+    letting.join()

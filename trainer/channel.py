@@ -18,6 +18,7 @@ from typing import Any
 Message = dict[str, Any]
 
 CHANNEL_VARIABLE = "TRIAL_CHANNEL"  # under it a trial finds the descriptor of its end
+WEIGHTS_FILE = "weights.pt"  # in its home it leaves there what it has learned
 MESSAGE_LIMIT_BYTES = 1 << 20
 SEND_SECONDS = 30.0  # for the other side to make room
 _SIZE = struct.Struct("!I")

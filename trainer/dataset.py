@@ -268,6 +268,8 @@ def encode_corpus(
         raise CorpusError(f"{corpus.name}: {shared} texts are in more than one split")
     for split in SPLITS:
         np.array(offsets[split], dtype="<i8").tofile(folder / f"{split}.offsets")
+        for kind in ("tokens", "offsets"):  # a trial is handed them, and might open them again
+            (folder / f"{split}.{kind}").chmod(0o444)
     return text_sha256.hexdigest(), {split: offsets[split][-1] for split in SPLITS}
 
 

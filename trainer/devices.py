@@ -16,9 +16,22 @@ from pathlib import Path
 
 GLANCE_SECONDS = 0.1  # between two looks at a device that another process holds
 
+FAILURES_IN_A_ROW = 2  # of a device, before it is set aside
+
+# What a broken GPU says, and, alas, some programs that are: https://docs.nvidia.com/deploy/xid-errors/
+_TROUBLE = re.compile(
+    "CUDA error|CUDA driver|ECC error|device-side|no CUDA-capable device|fallen off the bus"
+    "|CUDNN_STATUS_(INTERNAL_ERROR|EXECUTION_FAILED)"
+    "|CUBLAS_STATUS_(INTERNAL_ERROR|EXECUTION_FAILED|NOT_INITIALIZED)"
+)
+
 
 class LeaseAbandoned(Exception):
     """The wait for a device was stopped from outside."""
+
+
+class NoDeviceLeft(Exception):
+    """All devices have been set aside."""
 
 
 class Lease(str):
@@ -34,6 +47,8 @@ class Lease(str):
 class Devices:
     """The devices of a lab, each given to one trial at a time, in the order of asking.
 
+    What takes seconds (``short``) goes before what takes a trial's time. ``names`` are the devices
+    in use: one that fails `FAILURES_IN_A_ROW` times is to be set aside.
     Who holds a device holds the lock on its file in ``folder``, which shuts out threads and
     processes alike; the threads of one process wait for it in one line.
     """
@@ -42,19 +57,22 @@ class Devices:
         if not names or len(set(names)) < len(names):
             raise ValueError(f"devices need names, each once, not {list(names)}")
         folder.mkdir(parents=True, exist_ok=True)
-        self.names = tuple(names)
+        self.names = self.all_names = tuple(names)
         self._folder = folder
         self._line: deque[object] = deque()
+        self._short_line: deque[object] = deque()
+        self._failures: dict[str, list[str]] = {name: [] for name in names}
         self._moved = threading.Condition()
 
     @contextmanager
-    def lease(self, stop: threading.Event | None = None) -> Iterator[Lease]:
+    def lease(self, stop: threading.Event | None = None, *, short: bool = False) -> Iterator[Lease]:
         """A device, for as long as the block lasts; first come, first served.
 
         Raises:
             LeaseAbandoned: ``stop`` was set while waiting.
+            NoDeviceLeft: all have been set aside.
         """
-        lease = self._wait(stop or threading.Event())
+        lease = self._wait(stop or threading.Event(), self._short_line if short else self._line)
         try:
             yield lease
         finally:
@@ -62,18 +80,43 @@ class Devices:
             with self._moved:
                 self._moved.notify_all()
 
-    def _wait(self, stop: threading.Event) -> Lease:
+    def failed(self, name: str, why: str) -> bool:
+        """Remember that something failed there by no fault of its own; True once it is too often.
+
+        ``why`` tells failures apart: the same one again, right after itself, is no further one.
+        """
+        with self._moved:
+            failures = self._failures[name]
+            if why not in failures[-1:]:
+                failures.append(why)
+            return len(failures) >= FAILURES_IN_A_ROW
+
+    def succeeded(self, name: str) -> None:
+        """Forget the failures of a device: they were not in a row."""
+        with self._moved:
+            self._failures[name].clear()
+
+    def set_aside(self, name: str) -> None:
+        """Give a device to nobody any more."""
+        with self._moved:
+            self.names = tuple(each for each in self.names if each != name)
+            self._moved.notify_all()
+
+    def _wait(self, stop: threading.Event, line: deque[object]) -> Lease:
         me = object()
         with self._moved:
-            self._line.append(me)
+            line.append(me)
             try:
                 while not stop.is_set():
-                    if self._line[0] is me and (lease := self._take()):
+                    if not self.names:
+                        raise NoDeviceLeft
+                    is_next = (self._short_line or self._line)[0] is me
+                    if is_next and (lease := self._take()):
                         return lease
                     self._moved.wait(GLANCE_SECONDS)
                 raise LeaseAbandoned
             finally:
-                self._line.remove(me)
+                line.remove(me)
                 self._moved.notify_all()
 
     def _take(self) -> Lease | None:
@@ -91,6 +134,11 @@ class Devices:
         lease = Lease(name)
         lease.lock = descriptor
         return lease
+
+
+def in_trouble(words: str) -> bool:
+    """Whether the last words of a trial sound as if its device were at fault, and not train.py."""
+    return bool(_TROUBLE.search(words))
 
 
 def find_devices(wanted: str = "auto", threads: int = 1) -> list[str]:

@@ -55,6 +55,16 @@ class Patch(BaseModel):
     edits: tuple[Edit, ...]
     summary: str = ""
 
+    @property
+    def lines_added(self) -> int:
+        """Lines of code that it adds, less those that it removes; comments are no code."""
+        return sum(_code_lines(edit.replace) - _code_lines(edit.search) for edit in self.edits)
+
+
+def _code_lines(text: str) -> int:
+    lines = (line.strip() for line in text.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
 
 def parse_patch(text: str) -> Patch:
     """Read the SEARCH/REPLACE blocks out of an engineer's reply.

@@ -26,7 +26,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from trainer.channel import CHANNEL_VARIABLE, Channel, ChannelError, Message
+from trainer.channel import CHANNEL_VARIABLE, WEIGHTS_FILE, Channel, ChannelError, Message
 from trainer.loader import Loader, batches
 
 REPORT_SECONDS = 0.5
@@ -142,8 +142,6 @@ def report(
         FloatingPointError: the loss is not finite, or (after the first report) more than
             `EXPLODED` times log(vocabulary); left alone, it ends the trial as crashed.
     """
-    if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss} at step {step}")
     said = {"tokens": tokens, "parameters": parameters, "flops_per_token": flops_per_token}
     _trial().report(step, loss, said)
 
@@ -152,7 +150,10 @@ def evaluate(model: Model) -> Summary:
     """Stop the clock and hand the model over to be scored: the only way to a val_bpb.
 
     ``model`` maps token ids (B, T), int64, on the device, to logits (B, T, vocabulary) of any
-    float type. It is called without gradients.
+    float type. It is called without gradients. Its answers must follow from the tokens to the left
+    and from its ``state_dict()`` alone: a second process, fresh from this very script after a step
+    on made-up batches, gets just these weights and must answer the same. A callable that is no
+    `torch.nn.Module` has no weights.
     """
     return _trial().evaluate(model)
 
@@ -160,9 +161,8 @@ def evaluate(model: Model) -> Summary:
 class _Trial:
     """The trial's end of the channel, and what it has to remember between two calls."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, terms: Message) -> None:
         self._channel = channel
-        terms = _next(channel)
         self.setting = TrialSetting(**terms["setting"])
         self._started_at: float | None = None
         self._charged_seconds = 0.0
@@ -198,7 +198,7 @@ class _Trial:
             rows=rows,
             sequence_length=self.setting.sequence_length,
             bos=self.setting.bos,
-            seed=self.setting.seed,
+            seed=begin["order_seed"],
             device=self.setting.device,
         )
         return self._loader
@@ -210,6 +210,8 @@ class _Trial:
         return min(1.0, spent / self.setting.seconds)
 
     def report(self, step: int, loss: float, said: Mapping[str, float]) -> None:
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {step}")
         if self._said and loss > EXPLODED * math.log(self.setting.vocabulary):
             raise FloatingPointError(f"the loss exploded to {loss:.4g} at step {step}")
         self._said = {"step": step, **said}
@@ -222,9 +224,15 @@ class _Trial:
             torch.cuda.synchronize()
         self._send_report()
         self._evaluating = True
-        self._channel.send("evaluate")
+        self._channel.send("evaluate", {"weights": _save_weights(model)})
+        return self._examined(model)
+
+    def _examined(self, model: Model) -> Summary:
+        """Answer what is asked of the model, until its score is known."""
         shared = _next(self._channel)
-        (descriptor,) = shared["descriptors"]
+        descriptor, *weights = shared["descriptors"]
+        if weights:
+            _load_weights(model, *weights)
         slots = torch.frombuffer(_writable(descriptor), dtype=torch.float32).view(shared["shape"])
         while True:
             message = _next(self._channel)
@@ -265,6 +273,79 @@ class _Trial:
                 self._send_report()
 
 
+class _Second(_Trial):
+    """The same in the second, fresh process: it learns nothing and is given the weights.
+
+    Made-up batches stand in for the text, and progress goes from 0 by way of 0.99 to 1 as they
+    are drawn: every part of the training is passed through once, in two steps.
+    """
+
+    _PROGRESS = (0.0, 0.99, 1.0)
+
+    def __init__(self, channel: Channel, terms: Message) -> None:
+        super().__init__(channel, terms)
+        self._stage = 0
+        self._drawn = False
+
+    def start(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        if self._started_at is not None:
+            raise RuntimeError("the clock was started before: call prepare.start once")
+        self._started_at = time.monotonic()
+        return self._made_up(rows)
+
+    def progress(self) -> float:
+        if self._drawn and self._stage < 2:
+            self._stage += 1
+        self._drawn = False
+        return self._PROGRESS[self._stage]
+
+    def report(self, step: int, loss: float, said: Mapping[str, float]) -> None:
+        """Nobody wants to know."""
+
+    def evaluate(self, model: Model) -> Summary:
+        self._evaluating = True
+        self._channel.send("evaluate", {"weights": False})
+        return self._examined(model)
+
+    def _made_up(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        terms = self.setting
+        chance = torch.Generator().manual_seed(terms.seed)
+        shape = (rows, terms.sequence_length + 1)
+        while True:
+            self._drawn = True
+            batch = torch.randint(terms.vocabulary, shape, generator=chance)
+            batch[:, 0] = terms.bos
+            batch = batch.to(terms.device)
+            yield batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
+
+    def _last_report(self) -> None:
+        """Nobody wants to know."""
+
+
+def _save_weights(model: Model) -> bool:
+    """Leave the model's weights where the supervisor takes them; False if it has none."""
+    if not isinstance(model, torch.nn.Module):
+        return False
+    weights = {_plain(name): value for name, value in model.state_dict().items()}
+    torch.save(weights, Path(os.environ["HOME"], WEIGHTS_FILE))
+    return True
+
+
+def _load_weights(model: Model, descriptor: int) -> None:
+    with os.fdopen(descriptor, "rb") as file:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError("the model handed over is no torch.nn.Module, and was one before")
+    # A name that is missing here is reported by load_state_dict as it stands there.
+    names = {_plain(name): name for name in model.state_dict()}
+    model.load_state_dict({names.get(name, name): value for name, value in weights.items()})
+
+
+def _plain(name: str) -> str:
+    """A parameter's name, whether or not the module around it is compiled."""
+    return name.replace("_orig_mod.", "")
+
+
 def _leave() -> None:
     """End the process now that the score is in: to take torch apart would cost 0.4 s of device."""
     sys.stdout.flush()
@@ -278,7 +359,12 @@ def _trial() -> _Trial:
     if number is None:
         _run_supervised()
     os.set_inheritable(int(number), False)
-    return _Trial(Channel(socket.socket(fileno=int(number)), descriptors=True))
+    channel = Channel(socket.socket(fileno=int(number)), descriptors=True)
+    terms = _next(channel)
+    if not terms["challenge"]:
+        return _Trial(channel, terms)
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"  # to compile takes longer than all the answers
+    return _Second(channel, terms)
 
 
 def _next(channel: Channel) -> Message:
@@ -325,7 +411,6 @@ def _run_supervised() -> NoReturn:
             dataset=dataset,
             device=device,
             folder=Path(folder),
-            compile_cache=default_cache() / "compiled",
             stop=stop,
         )
         try:

@@ -1,24 +1,24 @@
-"""What a trial may see and touch, and how it is made to end: all that depends on the system.
+"""What a trial may see and touch: its environment, its start, and the wall that it is behind.
 
-On Linux this holds in full; elsewhere (macOS) the parts without a counterpart do nothing.
+On Linux this holds in full; elsewhere (macOS) there is no wall. How the wall is built, see
+`trainer.wall`; what a trial's processes use and how they end, `trainer.descendants`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import fcntl
 import os
-import resource
-import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
-import psutil
-
+from trainer import bubblewrap, landlock, seccomp
+from trainer.breakout import try_out
 from trainer.channel import CHANNEL_VARIABLE
+from trainer.pace import HUGE_PAGES
+from trainer.wall import WALLS, start_inside
 
 # What a process below us may know of our environment: how to find programs and libraries, and the
 # language. No key, no token, no address is among them.
@@ -43,9 +43,23 @@ MALLOC_VARIABLES = {
     "MALLOC_TOP_PAD_": str(1 << 26),
 }
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+PROCESS_LIMIT = 256  # of a trial; looked at from outside
+HOME_LIMIT_MB = 8192.0  # of a trial's home; looked at from outside
+SPARE_GB = 1.0  # private memory that is reserved and not used: stacks, arenas, what malloc keeps
+
+# The one place that says what CUDA opens: https://docs.nvidia.com/cuda/. Which of the GPUs a trial
+# uses CUDA_VISIBLE_DEVICES says; the nodes are of all. Not tried on a machine that has one.
+CUDA_DEVICES = (
+    *(f"/dev/nvidia{number}" for number in range(16)),
+    *("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
+    "/dev/nvidia-caps",
+)
+
 _LINUX = sys.platform == "linux"
+
+
+class NoWall(Exception):
+    """Nothing on this machine can hold a trial; the text says what to do, in a line."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -54,18 +68,18 @@ def clean_environment() -> dict[str, str]:
     return known | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 
-def trial_environment(home: Path, device: str, threads: int, compile_cache: Path) -> dict[str, str]:
+def trial_environment(home: Path, device: str, threads: int) -> dict[str, str]:
     """The whole environment of a trial that lives in ``home`` and may use one device.
 
-    ``compile_cache`` outlives the trial: what torch.compile made for one source is found again by
-    every other whose graph is the same. It is shared by all trials of a lab, and what lies in it is
-    run: a trial that writes there what another will find could speak for it. It is a cache for
-    programs that one's own organization wrote, and no part of the wall around a trial.
+    What torch.compile makes stays in the home and goes with it: what lies in a cache is run, and
+    may as well be a checkpoint, so that no two trials may ever share one.
     """
+    compiled = home / "compiled"
     kind, _, number = device.partition(":")
     count = str(threads)
     own = {
         "HOME": str(home),
+        "USER": "trial",  # asked for by torch; who we are is not to be looked up
         "TMPDIR": str(home),
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
@@ -74,81 +88,50 @@ def trial_environment(home: Path, device: str, threads: int, compile_cache: Path
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         "TORCHINDUCTOR_COMPILE_THREADS": count,
-        "TORCHINDUCTOR_CACHE_DIR": str(compile_cache / "inductor"),
-        "TRITON_CACHE_DIR": str(compile_cache / "triton"),
+        "TORCHINDUCTOR_CACHE_DIR": str(compiled / "inductor"),
+        "TRITON_CACHE_DIR": str(compiled / "triton"),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": number if kind == "cuda" else "",
     }
-    return clean_environment() | MALLOC_VARIABLES | own
+    pages = HUGE_PAGES if kind == "cpu" else {}
+    return clean_environment() | MALLOC_VARIABLES | pages | own
 
 
 def start_trial(
-    home: Path, *, device: str, threads: int, compile_cache: Path, channel: int, log: int
+    home: Path,
+    *,
+    device: str,
+    threads: int,
+    channel: int,
+    log: int,
+    wall: str,
+    memory_gb: float | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``python train.py`` in ``home`` as a session of its own that dies when we do.
+    """Start ``python train.py`` in ``home``, behind a wall, as a session that dies when we do.
 
     ``channel`` and ``log`` are the descriptors of its end of the channel and of its output.
+    ``memory_gb`` bounds the private memory of each of its processes, in GiB, on a CPU only: CUDA
+    reserves more than it uses. How it ended, `trainer.wall.exit_code` says.
+
+    Raises:
+        ValueError: the home lies where a trial may read.
     """
-    us = os.getpid()
-    environment = trial_environment(home, device, threads, compile_cache)
-    return subprocess.Popen(
+    home = home.resolve()
+    environment = trial_environment(home, device, threads)
+    environment[CHANNEL_VARIABLE] = str(channel)
+    if wall == "landlock":  # a pool of compiling processes needs locks, which lie in /dev/shm
+        environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    on_cpu = device.startswith("cpu")
+    return start_inside(
         [sys.executable, "train.py"],
-        cwd=home,
-        env=environment | {CHANNEL_VARIABLE: str(channel)},
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
+        home,
+        wall=wall,
+        environment=environment,
+        output=log,
+        devices=() if on_cpu else CUDA_DEVICES,
+        data_mb=int(1024 * (memory_gb + SPARE_GB)) if on_cpu and memory_gb else None,
         pass_fds=[channel],
-        start_new_session=True,
-        preexec_fn=lambda: _enter(us),  # no thread runs here yet
     )
-
-
-def adopt_orphans() -> None:
-    """Become the parent of whatever our children leave behind, so that it can be ended."""
-    if _LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def kill_descendants() -> None:
-    """Kill every process below this one, detached or not, and return when the last is gone.
-
-    An orphan becomes our child at once (see `adopt_orphans`), so while anything is left we have a
-    child; each turn kills all that is there and waits for one of them.
-    """
-    while True:
-        for process in _descendants():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-
-
-def processor_seconds() -> float:
-    """Processor seconds of all processes below this one: the living, and the dead once reaped."""
-    ended = psutil.Process().cpu_times()
-    seconds = ended.children_user + ended.children_system
-    for process in _descendants():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            seconds += sum(process.cpu_times()[:4])
-    return float(seconds)
-
-
-def memory_mb() -> float:
-    """Resident memory of all living processes below this one, in MiB."""
-    total = 0
-    for process in _descendants():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss
-    return total / 2**20
-
-
-def peak_memory_of_the_dead_mb() -> float:
-    """The most that one of the processes below us, now ended, had resident, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak / (2**10 if _LINUX else 2**20)
 
 
 def shared_memory(size_bytes: int) -> int:
@@ -168,19 +151,49 @@ def shared_memory(size_bytes: int) -> int:
     return descriptor
 
 
-def _descendants() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+def find_wall() -> str:
+    """The best wall that holds here, "bubblewrap" or "landlock"; each is tried out once a process.
+
+    Raises:
+        NoWall: neither does.
+    """
+    why = {}
+    for wall in WALLS:
+        if not (problem := wall_problem(wall)):
+            return wall
+        why[wall] = problem
+    reasons = "; ".join(f"{wall}: {problem}" for wall, problem in why.items())
+    raise NoWall(
+        "trials cannot be walled in here: install bubblewrap, or say `sandbox: none` in org.yaml "
+        f"to run what agents write with all your rights ({reasons})"
+    )
 
 
-def _enter(parent: int) -> None:
-    """Have this process killed when its parent ends, and killed first when memory is short.
+@cache
+def wall_problem(wall: str) -> str:
+    """Why a wall does not hold here, in a line; "" if it does.
 
-    Runs between fork and exec.
+    It is tried out once, in 0.3 s: a process inside must fail to reach out, and must manage what a
+    trial needs.
     """
     if not _LINUX:
-        return
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the line above: no signal will ever come
-        os._exit(1)
+        return "there is none on this system"
+    if wall == "bubblewrap" and not bubblewrap.program():
+        return "not installed"
+    if wall == "landlock" and (known := landlock.version()) < landlock.LEAST_VERSION_ALONE:
+        return f"this kernel has version {known}, {landlock.LEAST_VERSION_ALONE} is needed"
+    if not seccomp.supported():
+        return f"the system calls of {os.uname().machine} are not known here"
+    return "; ".join(try_out(wall, clean_environment()))
+
+
+def explain(wall: str) -> str:
+    """What a wall keeps a trial from, in a line."""
+    return {
+        "bubblewrap": "bubblewrap: a trial has no network, sees its own folder, its device and the "
+        "libraries, and no other process",
+        "landlock": "Landlock and seccomp: a trial has no network, reads its own folder, its device "
+        "and the libraries, and reaches no other process; it can tell whether other files and "
+        "processes exist, and has no shared memory by name, so no workers of a DataLoader",
+        "none": "none: what agents write runs with all your rights",
+    }[wall]

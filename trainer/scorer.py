@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -24,50 +25,79 @@ class Rejected(Exception):
     """The logits are not what was asked for; the text is the reason."""
 
 
+# From one position of a batch to another, counted along its rows: their logits (n, V), a copy.
+ReadLogits = Callable[[int, int], NDArray[np.float32]]
+
+
 class Examinee(Protocol):
     """A model that is asked from outside: two batches may be under way at the same time."""
 
     def ask(self, slot: int, tokens: NDArray[np.int64]) -> None:
         """Hand over token ids (B, T) of one batch; ``slot``, 0 or 1, tells its answer apart."""
 
-    def logits(self, slot: int) -> Iterator[NDArray[np.float32]]:
-        """The answer to what was asked in ``slot``: logits (n, V), position by position.
+    def logits(self, slot: int) -> ReadLogits:
+        """What reads the answer to what was asked in ``slot``; it may be used by several threads.
 
         Raises:
             Rejected: no answer of the right shape came in time.
         """
 
 
-def score(
+def surprises(
     examinee: Examinee,
-    rows: NDArray[np.int64],
-    token_bytes: NDArray[np.int64],
+    inputs: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    *,
     batch_rows: int = BATCH_ROWS,
-) -> float:
-    """Bits per byte of the model on ``rows`` (R, T + 1): inputs are all but the last column.
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """Bits (R, T) at the true next tokens ``targets`` (R, T) of a model that is shown ``inputs``.
 
-    Sums −log2 softmax at the true next token over all positions whose next token has bytes, and
-    divides by these bytes; the measure of autoresearch and nanochat. Computed in float32 from
-    logits in float32, summed in float64.
+    −log2 softmax at the target, computed in float32 from logits in float32. These are what a trial
+    commits itself to.
 
     Raises:
         Rejected: the answers are unusable; the text says how.
     """
-    batches = [rows[first : first + batch_rows] for first in range(0, len(rows), batch_rows)]
-    bits = 0.0
-    examinee.ask(0, batches[0][:, :-1])
-    for number, batch in enumerate(batches):
-        # One batch ahead: the model computes it while this one is being scored.
-        if number + 1 < len(batches):
-            examinee.ask((number + 1) % 2, batches[number + 1][:, :-1])
-        targets = batch[:, 1:].reshape(-1)
-        counts = token_bytes[targets] > 0
-        first = 0
-        for logits in examinee.logits(number % 2):
-            here = slice(first, first + len(logits))
-            bits += float(surprise_bits(logits, targets[here])[counts[here]].sum())
-            first = here.stop
-    return bits / float(token_bytes[rows[:, 1:]].sum())
+    bits = np.empty(targets.shape)
+    firsts = range(0, len(inputs), batch_rows)
+    with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
+        examinee.ask(0, inputs[:batch_rows])
+        for number, first in enumerate(firsts):
+            # One batch ahead: the model computes it while this one is being scored.
+            if number + 1 < len(firsts):
+                after = first + batch_rows
+                examinee.ask((number + 1) % 2, inputs[after : after + batch_rows])
+            wanted = targets[first : first + batch_rows].reshape(-1)
+            here = bits[first : first + batch_rows].reshape(-1)
+            _score(examinee.logits(number % 2), wanted, here, pool)
+    return bits
+
+
+def _score(
+    read: ReadLogits, wanted: NDArray[np.int64], here: NDArray[np.float64], pool: Executor
+) -> None:
+    """Fill ``here`` (n,) with the bits at the tokens ``wanted`` (n,), a chunk in each thread."""
+    at_once = max(1, CHUNK_BYTES // read(0, 1).nbytes)
+
+    def score(first: int) -> None:
+        part = slice(first, first + at_once)
+        here[part] = surprise_bits(read(first, min(part.stop, len(wanted))), wanted[part])
+
+    for _ in pool.map(score, range(0, len(wanted), at_once)):
+        pass  # what went wrong in a thread is raised here
+
+
+def bits_per_byte(
+    bits: NDArray[np.float64], targets: NDArray[np.int64], token_bytes: NDArray[np.int64]
+) -> float:
+    """The score of surprises ``bits`` (R, T) at the tokens ``targets`` (R, T).
+
+    The sum over all positions whose token has bytes, divided by these bytes; the measure of
+    autoresearch and nanochat.
+    """
+    sizes = token_bytes[targets]
+    return float(bits[sizes > 0].sum() / sizes.sum())
 
 
 def surprise_bits(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -113,7 +143,9 @@ class RemoteModel:
         sequence_length: int,
         vocabulary: int,
         answer_seconds: float,
+        weights: int | None = None,
     ) -> None:
+        """Tell the process where its answers go; ``weights`` is a file that it must load first."""
         self._channel = channel
         self._vocabulary = vocabulary
         self._deadline = time.monotonic() + answer_seconds
@@ -121,31 +153,37 @@ class RemoteModel:
         self._asked: dict[int, tuple[int, ...]] = {}
         self._memory = sandbox.shared_memory(2 * self._slot_bytes)
         shape = (2, batch_rows, sequence_length, vocabulary)
-        channel.send("examine", {"shape": shape}, [self._memory])
+        descriptors = [self._memory] if weights is None else [self._memory, weights]
+        channel.send("examine", {"shape": shape}, descriptors)
 
     def ask(self, slot: int, tokens: NDArray[np.int64]) -> None:
         """See `Examinee.ask`."""
         self._asked[slot] = (*tokens.shape, self._vocabulary)
         self._channel.send("ask", {"slot": slot, "tokens": tokens.tolist()})
 
-    def logits(self, slot: int) -> Iterator[NDArray[np.float32]]:
+    def logits(self, slot: int) -> ReadLogits:
         """See `Examinee.logits`."""
-        rows, length, vocabulary = self._await_answer(slot)
-        positions = rows * length
-        at_once = max(1, CHUNK_BYTES // (4 * vocabulary))
-        for first in range(0, positions, at_once):
-            chunk = np.empty((min(at_once, positions - first), vocabulary), np.float32)
-            place = slot * self._slot_bytes + first * 4 * vocabulary
+        self._await_answer(slot)
+
+        def read(first: int, last: int) -> NDArray[np.float32]:
+            chunk = np.empty((last - first, self._vocabulary), np.float32)
+            place = slot * self._slot_bytes + first * 4 * self._vocabulary
             # A copy, made once: what lies in shared memory may change under the reader's eyes.
             if os.preadv(self._memory, [chunk.data], place) != chunk.nbytes:
                 raise Rejected("the shared memory for the logits was cut short")
-            yield chunk
+            return chunk
+
+        return read
+
+    def allow(self, seconds: float) -> None:
+        """Give it so much more time from now on."""
+        self._deadline = time.monotonic() + seconds
 
     def close(self) -> None:
         """Give the shared memory back."""
         os.close(self._memory)
 
-    def _await_answer(self, slot: int) -> tuple[int, ...]:
+    def _await_answer(self, slot: int) -> None:
         message = self._channel.receive(self._deadline - time.monotonic())
         if message is None:
             raise Rejected("the model's answers came too late")
@@ -158,4 +196,3 @@ class RemoteModel:
         expected = self._asked[slot]
         if tuple(answer.shape) != expected:
             raise Rejected(f"logits of shape {tuple(answer.shape)}; {expected} were asked for")
-        return expected

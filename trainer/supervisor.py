@@ -6,6 +6,7 @@ folder holds. It outlives whoever started it and ends on SIGTERM, leaving no tri
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from trainer import sandbox
+import psutil
+
+from trainer import descendants, sandbox
 from trainer.channel import Channel
 
 LOG_HALF_BYTES = 512 << 10  # of what a trial prints, so much is kept of the start and of the end
@@ -80,42 +83,87 @@ class Log:
             self._left_out_bytes += dropped
 
 
+class Run:
+    """One process that runs train.py in an empty home of its own, with a channel and a log."""
+
+    def __init__(self, folder: Path, request: dict[str, Any], home: str, log: str) -> None:
+        """Lay out ``home`` and ``log`` within the trial's folder; `start` starts the process."""
+        self.home = folder / home
+        self.log = Log(folder / log)
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir()
+        shutil.copy(folder / "train.py", self.home)
+        self._request = request
+
+    def start(self, *, challenge: bool = False) -> Run:
+        """Start the process; its terms, the first message, tell it which of the two it is."""
+        ours, its = socket.socketpair()
+        self.channel = Channel(ours)
+        self.channel.send("setting", {"setting": _terms(self._request), "challenge": challenge})
+        self.process = sandbox.start_trial(
+            self.home,
+            device=self._request["device"],
+            threads=self._request["setting"]["threads"],
+            channel=its.fileno(),
+            log=self.log.writing,
+            wall=self._request["wall"],
+            memory_gb=self._request["setting"]["memory_gb"],
+        )
+        its.close()
+        self.log.begin()
+        return self
+
+    def remain_alone(self) -> None:
+        """Kill every process below the supervisor that is not below this one, detached or not."""
+        us = psutil.Process()
+        while True:
+            ours = us.children(recursive=True)
+            spared = {self.process.pid}
+            with contextlib.suppress(psutil.NoSuchProcess):
+                below = psutil.Process(self.process.pid).children(recursive=True)
+                spared |= {process.pid for process in below}
+            doomed = [process for process in ours if process.pid not in spared]
+            if not doomed:
+                return
+            for process in doomed:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            for process in doomed:  # an orphan becomes our child at once
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, 0)
+
+
 def supervise(folder: Path) -> None:
     """Run the trial that ``folder`` asks for; trial.json is written last, and whole."""
     (folder / "supervisor.lock").write_text(str(os.getpid()))
     request = json.loads((folder / "request.json").read_text())
-    sandbox.adopt_orphans()
-    home = folder / "work"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
-    shutil.copy(folder / "train.py", home)
-    log = Log(folder / "log.txt")
-    ours, its = socket.socketpair()
-    channel = Channel(ours)
-    channel.send("setting", {"setting": _terms(request)})
+    descendants.adopt_orphans()
+    smoke = request["smoke"]
+    first = Run(folder, request, "smoke" if smoke else "work", "log.txt")
+    second = Run(folder, request, "challenge", "challenge.txt")
     began_at = time.monotonic()
     try:
-        process = sandbox.start_trial(
-            home,
-            device=request["device"],
-            threads=request["setting"]["threads"],
-            compile_cache=Path(request["compile_cache"]),
-            channel=its.fileno(),
-            log=log.writing,
-        )
-        its.close()
-        log.begin()
+        first.start(challenge=smoke)
         # Imported only now: the trial is on its way, and importing torch itself.
+        from trainer.smoke import SmokeWatch
         from trainer.trial import Request
         from trainer.watch import Watch
 
-        watch = Watch(Request.model_validate(request), process, channel, began_at)
+        watch = (SmokeWatch if smoke else Watch)(
+            Request.model_validate(request),
+            first,
+            lambda: second.start(challenge=True),
+            began_at,
+        )
         watch.until_the_end()
     finally:
-        sandbox.kill_descendants()
-        log.end()
-        shutil.rmtree(home, ignore_errors=True)
-    _write_whole(folder / "trial.json", watch.trial(folder / "log.txt").model_dump_json())
+        descendants.kill_descendants()
+        for run in (first, second):
+            run.log.end()
+            shutil.rmtree(run.home, ignore_errors=True)
+    trial = watch.trial(folder / "log.txt", folder / "challenge.txt")
+    (folder / "challenge.txt").unlink()
+    _write_whole(folder / "trial.json", trial.model_dump_json())
 
 
 def _terms(request: dict[str, Any]) -> dict[str, object]:
@@ -151,5 +199,5 @@ if __name__ == "__main__":
     try:
         supervise(Path(sys.argv[1]))
     except Stopped:
-        sandbox.kill_descendants()  # it may have come while this was being done
+        descendants.kill_descendants()  # it may have come while this was being done
         sys.exit(1)

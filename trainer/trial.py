@@ -16,12 +16,23 @@ from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from trainer import sandbox
+from trainer import descendants, sandbox
 from trainer.dataset import Dataset
 from trainer.devices import Lease
 from trainer.setting import Setting
 
 Outcome = Literal["completed", "crashed", "timed_out", "rejected"]
+
+# What a trial sees of us, and what its score is made by.
+PINNED_CODE = (
+    "prepare.py",
+    "loader.py",
+    "packing.py",
+    "scorer.py",
+    "challenge.py",
+    "pace.py",
+    "watch.py",
+)
 
 GLANCE_SECONDS = 0.02  # between two looks at whether a supervisor is done
 TERM_SECONDS = 10.0  # a supervisor that has not ended by then is killed
@@ -46,6 +57,10 @@ class Trial(BaseModel):
     FLOPs per token behind the MFU, ``warmup_seconds`` (within the start-up), ``data_wait_seconds``
     (within the training), and on CUDA ``peak_memory_mb``, are the trial's own word, for telemetry
     only.
+    ``audit_bpb`` is the same as ``val_bpb`` on the audit split, where that was asked for.
+    ``challenge_seconds`` passed while a second process was asked again (see `trainer.challenge`),
+    ``challenge_bits`` is by how much a surprise differed then, at most. ``wall`` is what the trial
+    was run behind: ``bubblewrap``, ``landlock`` or ``none``; ``precedence`` how it went before other programs.
     ``pins`` are the SHA-256 of everything fixed: trials under different pins are never compared.
     """
 
@@ -57,12 +72,17 @@ class Trial(BaseModel):
     outcome: Outcome
     reason: str = ""
     val_bpb: float | None = None
+    audit_bpb: float | None = None
+    wall: str = "none"
+    precedence: str = "none"
     budget_seconds: float = 0.0
     startup_seconds: float = 0.0
     warmup_seconds: float = 0.0
     training_seconds: float = 0.0
     data_wait_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    challenge_seconds: float = 0.0
+    challenge_bits: float = 0.0
     total_seconds: float = 0.0
     peak_memory_mb: float = 0.0
     steps: int = 0
@@ -86,11 +106,15 @@ class Request(BaseModel):
     setting: Setting
     dataset: Dataset
     pins: dict[str, str]
-    compile_cache: Path | None = None
+    wall: str = "none"
+    audit: bool = False
+    order_seed: int | None = None
+    precedence: bool = True
+    smoke: bool = False
 
     def asks_the_same(self, other: Request) -> bool:
-        """Whether both ask for the same trial; on which device, with which cache, is no matter."""
-        besides = {"device", "pins", "compile_cache"}
+        """Whether both ask for the same trial; where, with which cache and wall, is no matter."""
+        besides = {"device", "pins", "wall"}
         return self.model_dump(exclude=besides) == other.model_dump(exclude=besides)
 
 
@@ -102,7 +126,11 @@ def run_trial(
     dataset: Dataset,
     device: str,
     folder: Path,
-    compile_cache: Path | None = None,
+    wall: str = "auto",
+    audit: bool = False,
+    order_seed: int | None = None,
+    precedence: bool = True,
+    smoke: bool = False,
     stop: threading.Event | None = None,
 ) -> Trial:
     """Train ``source`` for the setting's budget on ``device`` and have its model scored.
@@ -110,12 +138,16 @@ def run_trial(
     A folder holds one trial, and asking again is harmless: what has finished there is read, what
     is still running (also when whoever started it was killed) is waited for, what died is started
     afresh. Afterwards the folder has request.json, train.py, log.txt and trial.json.
-    ``compile_cache`` keeps compiled code for later trials; left out, it lies beside the folder
-    (see `sandbox.trial_environment`).
+    ``wall`` is what it runs behind, "auto" the best that there is (see `sandbox.find_wall`). With
+    ``audit`` the audit split is scored as well, and the trial does not learn of it. ``order_seed`` is for the order of the training text, in place of ``seed``.
+    With ``precedence`` a trial on a CPU goes before other programs (see `trainer.pace`). ``smoke``
+    is for `trainer.smoke` alone: nothing is trained.
+    On return, and with every error, no process of the trial is left.
 
     Raises:
-        TrialAbandoned: ``stop`` was set first; nothing is left running, and there is no trial.json.
+        TrialAbandoned: ``stop`` was set first; there is no trial.json.
         TrialLost: the supervisor died.
+        sandbox.NoWall: there is none here, and "none" was not asked for.
         ValueError: the folder holds another trial.
     """
     stop = stop or threading.Event()
@@ -126,14 +158,19 @@ def run_trial(
         device=str(device),
         setting=setting,
         dataset=dataset,
-        pins=pins(setting, dataset),
-        compile_cache=(compile_cache or folder.parent / "compile-cache").absolute(),
+        pins=pins(setting, dataset, precedence=precedence),
+        wall=sandbox.find_wall() if wall == "auto" else wall,
+        audit=audit,
+        order_seed=order_seed,
+        precedence=precedence,
+        smoke=smoke,
     )
     with (folder / "supervisor.lock").open("a+") as lock:
         _wait_for_supervisor(lock, stop)  # one may be at work here for a run that was killed
         _refuse_another(folder, request)
         if trial := _finished(folder):
             return trial
+        descendants.await_strays(folder)  # of a supervisor that was killed just now
         if stop.is_set():
             raise TrialAbandoned(str(folder))
         supervisor = _start_supervisor(folder, request, source, lock, device)
@@ -142,19 +179,18 @@ def run_trial(
     supervisor.wait()
     if trial := _finished(folder):
         return trial
+    descendants.await_strays(folder)
     if stop.is_set():
         raise TrialAbandoned(str(folder))
     said = (folder / "supervisor.txt").read_text(errors="replace").strip().splitlines()
     raise TrialLost(f"the supervisor of {folder} died: {said[-1] if said else 'silently'}")
 
 
-def pins(setting: Setting, dataset: Dataset) -> dict[str, str]:
+def pins(setting: Setting, dataset: Dataset, *, precedence: bool) -> dict[str, str]:
     """The SHA-256 of all that two trials must have in common to be compared."""
-    code = {
-        name: _sha(Path(__file__).with_name(name).read_bytes())
-        for name in ("prepare.py", "loader.py", "packing.py", "scorer.py")
-    }
-    return dataset.pins | code | {"setting": _sha(setting.model_dump_json().encode())}
+    code = {name: _sha(Path(__file__).with_name(name).read_bytes()) for name in PINNED_CODE}
+    terms = {"setting": setting.model_dump_json(), "precedence": str(precedence)}
+    return dataset.pins | code | {name: _sha(text.encode()) for name, text in terms.items()}
 
 
 def _start_supervisor(

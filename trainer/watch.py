@@ -12,28 +12,34 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
-from trainer import sandbox
+from trainer import descendants, sandbox
+from trainer.challenge import ROWS_ON_CPU, ROWS_ON_CUDA, challenge, take_weights
 from trainer.channel import Channel, ChannelClosed, ChannelError, Message
 from trainer.dataset import evaluation_rows
-from trainer.scorer import Rejected, RemoteModel, rows_per_batch, score
+from trainer.devices import available_cores
+from trainer.pace import Precedence, give_precedence, take_precedence_away
+from trainer.scorer import Rejected, RemoteModel, bits_per_byte, rows_per_batch, surprises
 from trainer.setting import Setting
 from trainer.telemetry import Curve, device_model, peak_flops_per_second
 from trainer.trial import Outcome, Request, Trial
+from trainer.wall import exit_code
 
 GRACE_SECONDS = 1.0  # a last step may overrun the budget by this much, and by a share of it
 GRACE_SHARE = 0.01
 PATIENCE = 10  # wall seconds per second of budget before a trial counts as stuck
-ANSWER_SECONDS = 120.0  # for all of the evaluation; it takes 2 to 20 s
+ANSWER_SECONDS = 120.0  # for all rows of a split; it takes 2 to 20 s
+SECOND_PATIENCE = 2  # wall seconds per second of start-up and budget until a second is ready
 FAREWELL_SECONDS = 10.0  # to print a summary and exit, once the score is known
 LOOK_SECONDS = (0.02, 0.5)  # the shortest and the longest time between two looks at a trial
-HANG_UP_SECONDS = 1.0  # between the end of a channel and that of its process
+HANG_UP_SECONDS = 10.0  # between the end of a channel and that of its process
 TAIL_BYTES = 6000
 REASON_CHARACTERS = 300
 
@@ -53,11 +59,29 @@ class Ending(Exception):
         self.reason = reason
 
 
+class Run(Protocol):
+    """A process that runs train.py, as a supervisor starts it."""
+
+    home: Path
+    channel: Channel
+    process: subprocess.Popen[bytes]
+
+    def remain_alone(self) -> None:
+        """End all other processes below the supervisor."""
+
+
 class _Start(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     kind: str
     warmup_seconds: FiniteFloat = Field(ge=0)
+
+
+class _Evaluate(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: Literal["evaluate"]
+    weights: bool
 
 
 class _Report(BaseModel):
@@ -116,7 +140,7 @@ class Clock:
 
     def _reading(self) -> float:
         if self._on_cpu:
-            return sandbox.processor_seconds() / self.setting.threads
+            return descendants.processor_seconds() / self.setting.threads
         return time.monotonic() - self.began_at
 
 
@@ -126,40 +150,47 @@ class Watch:
     def __init__(
         self,
         request: Request,
-        process: subprocess.Popen[bytes],
-        channel: Channel,
+        first: Run,
+        start_second: Callable[[], Run],
         began_at: float,
     ) -> None:
         self._request = request
         self._setting = request.setting
-        self._process = process
-        self._channel = channel
+        self._home = first.home
+        self._process = first.process
+        self._channel = first.channel
+        self._start_second = start_second
         self._clock = Clock(request.setting, request.device.startswith("cpu"), began_at)
         self._limit = request.setting.seconds * (1 + GRACE_SHARE) + GRACE_SECONDS
         self._look_at = began_at
         self._ending = Ending("crashed")
+        self._weights: int | None = None
+        self._process_number: int | None = None  # while it has precedence
+        self._precedence: Precedence = "none"
+        self._second: Run | None = None
+        self._second_failed = False
         self._val_bpb: float | None = None
+        self._audit_bpb: float | None = None
+        self._challenge_seconds = 0.0
+        self._challenge_bits = 0.0
         self._scored_at: float | None = None
         self._peak_memory_mb = 0.0
         self._warmup_seconds = 0.0
         self._reported = _Report(kind="report")
         self._curve = Curve()
         self._peak_flops_per_second = peak_flops_per_second(device_model(request.device))
-        self._rows = evaluation_rows(
-            request.dataset,
-            "validation",
-            request.setting.sequence_length,
-            request.setting.evaluation_tokens,
+        self._batch_rows = rows_per_batch(
+            request.setting.sequence_length, request.setting.vocabulary
         )
+        # On a CPU the cores are for trials; beside a GPU they have nothing to do but this.
+        self._threads = request.setting.threads if self._on_cpu else len(available_cores())
+        self._rows = self._split("validation")
         self._token_bytes: NDArray[np.int64] = np.load(request.dataset.token_bytes)
 
     def until_the_end(self) -> None:
         """Answer the trial until it is scored, fails, or has used up its time."""
         try:
-            self._train()
-            self._score()
-            self._ending = Ending("completed")
-            self._say_goodbye()
+            self._pass_through()
         except Ending as ending:
             self._ending = ending
         except Rejected as rejected:
@@ -171,12 +202,25 @@ class Watch:
         finally:
             self._clock.stop()
 
-    def trial(self, log: Path) -> Trial:
-        """What became of it, once all its processes are gone and its log is complete."""
+    def _pass_through(self) -> None:
+        """All that a trial goes through; how it ended, unless that is raised."""
+        self._train()
+        self._second = second = self._start_second()
+        committed = self._score()
+        self._say_goodbye()
+        second.remain_alone()  # it has nobody to ask
+        self._challenge(second, committed)
+        self._ending = Ending("completed")
+
+    def trial(self, log: Path, second_log: Path) -> Trial:
+        """What became of it, once all its processes are gone and its logs are complete."""
         now, clock = time.monotonic(), self._clock
-        tail = read_tail(log)
+        tail = read_tail(second_log if self._second_failed else log)
         if self._on_cpu:
-            self._peak_memory_mb = max(self._peak_memory_mb, sandbox.peak_memory_of_the_dead_mb())
+            self._peak_memory_mb = max(
+                self._peak_memory_mb, descendants.peak_memory_of_the_dead_mb()
+            )
+        completed = self._ending.outcome == "completed"
         startup_end = clock.started_at or clock.stopped_at or now
         return Trial(
             source_sha=self._request.source_sha,
@@ -184,13 +228,18 @@ class Watch:
             device=self._request.device,
             outcome=self._ending.outcome,
             reason=self._ending.reason or self._explain(tail),
-            val_bpb=self._val_bpb if self._ending.outcome == "completed" else None,
+            val_bpb=self._val_bpb if completed else None,
+            audit_bpb=self._audit_bpb if completed else None,
+            wall=self._request.wall,
+            precedence=self._precedence,
             budget_seconds=clock.spent(),
             startup_seconds=startup_end - clock.began_at,
             warmup_seconds=min(self._warmup_seconds, startup_end - clock.began_at),
             training_seconds=self._training_seconds(),
             data_wait_seconds=min(self._reported.data_wait_seconds, self._training_seconds()),
             evaluation_seconds=(self._scored_at or now) - (clock.stopped_at or now),
+            challenge_seconds=self._challenge_seconds,
+            challenge_bits=self._challenge_bits,
             total_seconds=now - clock.began_at,
             peak_memory_mb=self._peak_memory_mb,
             steps=self._reported.step,
@@ -222,7 +271,7 @@ class Watch:
             elif message["kind"] == "report":
                 self._note(_parsed(_Report, message))
             elif message["kind"] == "evaluate":
-                self._take_over()
+                self._take_over(_parsed(_Evaluate, message))
                 return
             else:
                 raise Ending("rejected", f"on its channel: {message['kind']!r} means nothing here")
@@ -240,11 +289,17 @@ class Watch:
                 "timed_out", f"stuck: only {spent:.1f} s of its budget spent in {wall:.0f} s"
             )
         self._look_at_memory()
+        if (count := descendants.process_count()) > sandbox.PROCESS_LIMIT:
+            limit = f"a trial may have {sandbox.PROCESS_LIMIT}"
+            raise Ending("crashed", f"too many processes: {count} ({limit})")
+        if (home_mb := descendants.folder_mb(self._home)) > sandbox.HOME_LIMIT_MB:
+            limit = f"a trial may keep {sandbox.HOME_LIMIT_MB:.0f} MB"
+            raise Ending("crashed", f"too much on disk: {home_mb:.0f} MB ({limit})")
         soonest_end = (self._limit - spent) / (os.cpu_count() or 1)
         self._look_at = time.monotonic() + min(LOOK_SECONDS[1], max(LOOK_SECONDS[0], soonest_end))
 
     def _look_at_memory(self) -> None:
-        memory_mb = sandbox.memory_mb()
+        memory_mb = descendants.memory_mb()
         if self._on_cpu:
             self._peak_memory_mb = max(self._peak_memory_mb, memory_mb)
         if memory_mb > 1024 * self._setting.memory_gb:
@@ -255,13 +310,21 @@ class Watch:
         if self._clock.started_at is not None:
             raise Ending("rejected", "it started its clock twice")
         self._warmup_seconds = start.warmup_seconds
+        if self._on_cpu and self._request.precedence:
+            self._process_number = descendants.number_of("train.py")
+            if self._process_number:
+                self._precedence = give_precedence(self._process_number, self._setting.threads)
         dataset = self._request.dataset
         with dataset.train_tokens.open("rb") as tokens, dataset.train_offsets.open("rb") as offsets:
             self._channel.send(
                 "begin",
-                {"charged_seconds": self._clock.start()},
+                {"charged_seconds": self._clock.start(), "order_seed": self._order_seed()},
                 [tokens.fileno(), offsets.fileno()],
             )
+
+    def _order_seed(self) -> int:
+        request = self._request
+        return request.seed if request.order_seed is None else request.order_seed
 
     def _note(self, report: _Report) -> None:
         self._reported = report
@@ -270,9 +333,15 @@ class Watch:
         if report.peak_memory_mb is not None and not self._on_cpu:
             self._peak_memory_mb = report.peak_memory_mb
 
-    def _take_over(self) -> None:
+    def _take_over(self, evaluate: _Evaluate) -> None:
+        """The weights are ours from here on, and with that the clock stops."""
+        if evaluate.weights:
+            limit_bytes = int(self._setting.memory_gb * 2**30)
+            self._weights = take_weights(self._home, limit_bytes)
         self._look()
         self._clock.stop()
+        if self._process_number:
+            take_precedence_away(self._process_number)
 
     def _training_seconds(self) -> float:
         """Wall seconds from the start of the clock to its stop."""
@@ -290,21 +359,72 @@ class Watch:
             return None
         return 100 * flops_per_second / self._peak_flops_per_second
 
-    def _score(self) -> None:
-        length, vocabulary = self._setting.sequence_length, self._setting.vocabulary
-        batch_rows = rows_per_batch(length, vocabulary)
-        model = RemoteModel(
-            self._channel,
-            batch_rows=batch_rows,
-            sequence_length=length,
-            vocabulary=vocabulary,
-            answer_seconds=ANSWER_SECONDS,
+    def _split(self, name: Literal["validation", "audit"]) -> NDArray[np.int64]:
+        """Its rows (R, T + 1)."""
+        terms = self._setting
+        return evaluation_rows(
+            self._request.dataset, name, terms.sequence_length, terms.evaluation_tokens
         )
+
+    def _examine(self, channel: Channel, weights: int | None = None) -> RemoteModel:
+        return RemoteModel(
+            channel,
+            batch_rows=self._batch_rows,
+            sequence_length=self._setting.sequence_length,
+            vocabulary=self._setting.vocabulary,
+            answer_seconds=ANSWER_SECONDS,
+            weights=weights,
+        )
+
+    def _score(self) -> NDArray[np.float64]:
+        """Score the first process; its surprises (R, T) on the validation rows are committed."""
         try:
-            self._val_bpb = score(model, self._rows, self._token_bytes, batch_rows)
+            with contextlib.closing(self._examine(self._channel)) as model:
+                committed, self._val_bpb = self._scored(model, self._rows)
+                self._scored_at = time.monotonic()
+                if self._request.audit:
+                    model.allow(ANSWER_SECONDS)
+                    _, self._audit_bpb = self._scored(model, self._split("audit"))
         finally:
-            model.close()
-            self._scored_at = time.monotonic()
+            self._scored_at = self._scored_at or time.monotonic()
+        return committed
+
+    def _scored(
+        self, model: RemoteModel, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], float]:
+        targets = rows[:, 1:]
+        bits = surprises(
+            model, rows[:, :-1], targets, batch_rows=self._batch_rows, threads=self._threads
+        )
+        return bits, bits_per_byte(bits, targets, self._token_bytes)
+
+    def _challenge(self, second: Run, committed: NDArray[np.float64]) -> None:
+        """Ask the second process, which alone is left, once it is ready."""
+        began_at = time.monotonic()
+        try:
+            self._await_second(second.channel)
+            with contextlib.closing(self._examine(second.channel, self._weights)) as model:
+                self._challenge_bits = challenge(
+                    model,
+                    self._rows,
+                    committed,
+                    batch_rows=self._batch_rows,
+                    threads=self._threads,
+                    most_rows=ROWS_ON_CPU if self._on_cpu else ROWS_ON_CUDA,
+                    chance=np.random.default_rng(),  # seeded by the system: nobody can foresee it
+                )
+        except ChannelError as error:
+            self._second_failed = True
+            raise Ending("rejected") from error  # its exit code and its log say more
+        finally:
+            self._challenge_seconds = time.monotonic() - began_at
+
+    def _await_second(self, channel: Channel) -> None:
+        seconds = SECOND_PATIENCE * (self._setting.startup_seconds + self._setting.seconds)
+        message = channel.receive(seconds)
+        if message is None:
+            raise Rejected(f"asked again: a second process was not ready within {seconds:.0f} s")
+        _parsed(_Evaluate, message)
 
     def _say_goodbye(self) -> None:
         """Tell the trial its score, and give it time to print it; it cannot lose it any more."""
@@ -339,7 +459,10 @@ class Watch:
 
     def _explain(self, tail: str) -> str:
         """Why it crashed (or failed after its score), in one line, from exit code and log."""
-        code = self._process.returncode
+        code = exit_code(self._process)
+        if self._second_failed and self._second:
+            words = _last_words(tail) or f"exit code {exit_code(self._second.process)}"
+            return f"asked again: a second process did not answer: {words}"
         if self._ending.outcome == "completed":
             return f"after its score: {_last_words(tail)}" if code else ""
         if not code:

@@ -1,0 +1,72 @@
+"""The head: the incumbent with all provisional changes, and what it is worth."""
+
+from __future__ import annotations
+
+from org.noise import pair_spread, run_spread
+from org.notebook import Notebook
+from org.stack import stack
+from trainer.evidence.effect import Effect
+from trainer.evidence.stack import Placement, fresh_value, place, run_error
+from trainer.setting import ProfileName
+
+HISTORY = 2000  # effects that say how much of a measured one to believe, the latest
+
+
+def head_sha(notebook: Notebook) -> str:
+    """The source that the next patch goes on.
+
+    Raises:
+        KeyError: the baseline has not been measured yet.
+    """
+    if changes := stack(notebook):
+        return changes[-1].source_sha
+    incumbent = notebook.incumbent()
+    if incumbent is None:
+        raise KeyError("the baseline has not been measured yet")
+    return incumbent.source_sha
+
+
+def search_seed(notebook: Notebook) -> int:
+    """The seed under which candidates are tried: that of the incumbent's latest fresh run."""
+    incumbent = notebook.incumbent()
+    return notebook.fresh_runs(incumbent.source_sha)[-1][0] if incumbent else 1
+
+
+def head_bpb(notebook: Notebook, profile: ProfileName, seed: int) -> float:
+    """What the head is expected to score under a seed: the incumbent's runs, and what is on it."""
+    incumbent = notebook.incumbent()
+    if incumbent is None:
+        raise KeyError("the baseline has not been measured yet")
+    runs = notebook.fresh_runs(incumbent.source_sha)
+    spreads = {"run": run_spread(notebook, profile), "pair": pair_spread(notebook, profile)}
+    value = fresh_value(runs, seed, **spreads)
+    return value + sum(change.expected_bpb for change in stack(notebook))
+
+
+def judge(
+    notebook: Notebook,
+    profile: ProfileName,
+    experiment_id: str,
+    candidate_bpb: float,
+    seed: int,
+    lines_added: int,
+) -> tuple[Placement, Effect]:
+    """Where a candidate belongs by its one run against the head, and that run's effect."""
+    pair = pair_spread(notebook, profile)
+    error = run_error(pair)
+    rows = notebook.rows(
+        "select effect from experiments where effect is not null and id != :id"
+        " order by ended desc limit :limit",
+        {"id": experiment_id, "limit": HISTORY},
+    )
+    placement = place(
+        candidate_bpb,
+        head_bpb(notebook, profile, seed),
+        error=error,
+        history=[row["effect"] for row in rows],
+        lines_added=lines_added,
+    )
+    effect = Effect(
+        bpb=placement.effect_bpb, error=error, freedom=pair.freedom, seeds=1, kind="single run"
+    )
+    return placement, effect

@@ -1,0 +1,213 @@
+"""The stack, as the notebook has it: provisional changes on the incumbent, in the order they came.
+
+Knows no trial and no device; what goes on the stack, and what is proven, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Literal
+
+from org.notebook import Experiment, Incumbent, Notebook, Row
+from roles.records import Verdict
+from trainer.evidence.certify import Certification
+from trainer.evidence.effect import Effect
+from trainer.evidence.spread import Spread
+
+Standing = Literal["provisional", "keep", "dropped"]
+Purpose = Literal["stack", "half", "pruned"]
+
+
+class Pushed(Row):
+    """A change that goes on the stack.
+
+    ``head_sha`` is the source that it was put on, ``source_sha`` that source with it. In bits per
+    byte: ``effect_bpb`` of its one run, ``error_bpb`` the standard error of that, ``expected_bpb``
+    what is left of it without luck. ``lines_added`` is less what it removes.
+    """
+
+    run: str
+    experiment: str
+    head_sha: str
+    source_sha: str
+    effect_bpb: float
+    error_bpb: float
+    expected_bpb: float
+    lines_added: int
+
+
+class Change(Pushed):
+    """One change on the stack, or one that has left it, by the certification that is named."""
+
+    number: int
+    since: float
+    standing: Standing = "provisional"
+    certification: int | None = None
+    commit_sha: str | None = None
+
+
+class Proof(Row):
+    """One certification: a source against the incumbent, on fresh seeds; open until ``says``.
+
+    ``size`` is how many changes of the stack the source has, ``purpose`` whether these are all of
+    them, the first half of a stack that failed, or what is left after pruning. ``run_bpb`` and
+    ``pair_bpb`` are the noise by which it is judged, as it was known at its start, each with its
+    degrees of freedom.
+    """
+
+    number: int
+    run: str
+    purpose: Purpose
+    why: str
+    incumbent: int
+    incumbent_sha: str
+    source_sha: str
+    size: int
+    seeds_json: str
+    run_bpb: float
+    run_freedom: float
+    pair_bpb: float
+    pair_freedom: float
+    started: float
+    ended: float | None = None
+    says: Literal["pass", "fail"] | None = None
+    reason: str = ""
+    effect_json: str | None = None
+    pruned_json: str = "[]"
+
+    @property
+    def seeds(self) -> list[int]:
+        return [int(seed) for seed in json.loads(self.seeds_json)]
+
+    @property
+    def run_spread(self) -> Spread:
+        return Spread(bpb=self.run_bpb, freedom=self.run_freedom)
+
+    @property
+    def pair_spread(self) -> Spread:
+        return Spread(bpb=self.pair_bpb, freedom=self.pair_freedom)
+
+    @property
+    def effect(self) -> Effect | None:
+        return Effect.model_validate_json(self.effect_json) if self.effect_json else None
+
+    @property
+    def pruned(self) -> list[int]:
+        """The numbers of the changes that its source does without."""
+        return [int(number) for number in json.loads(self.pruned_json)]
+
+
+def stack(notebook: Notebook) -> list[Change]:
+    """The changes that are provisional now, the lowest first."""
+    rows = notebook.rows("select * from stack where standing = 'provisional' order by number")
+    return [Change(**row) for row in rows]
+
+
+def changes(notebook: Notebook, numbers: list[int]) -> list[Change]:
+    """Changes by their numbers, wherever they are now."""
+    every = ", ".join(map(str, numbers))
+    rows = notebook.rows(f"select * from stack where number in ({every}) order by number")
+    return [Change(**row) for row in rows]
+
+
+def change_of(notebook: Notebook, experiment_id: str) -> Change | None:
+    """What an experiment put on the stack, if it did."""
+    rows = notebook.rows("select * from stack where experiment = :id", {"id": experiment_id})
+    return Change(**rows[0]) if rows else None
+
+
+def push(notebook: Notebook, change: Pushed, verdict: Verdict) -> None:
+    """Put a change on the stack and close its experiment: one transaction.
+
+    A change of an experiment that has put one there already changes nothing.
+    """
+    now = time.time()
+    row = {**change.model_dump(), "standing": "provisional", "since": now}
+    effect = {"effect": change.effect_bpb, "error": change.error_bpb}
+    with notebook.transaction() as db:
+        if change_of(notebook, change.experiment) is None:
+            db.table("stack").insert(row)
+        columns = {**verdict.model_dump(), **effect, "ended": now}
+        db.table("experiments").update(change.experiment, columns)
+
+
+# --- certifications -----------------------------------------------------------------------------
+
+
+def open_proof(notebook: Notebook) -> Proof | None:
+    """The certification that is going on, if one is."""
+    rows = notebook.rows("select * from certifications where says is null order by number")
+    return Proof(**rows[0]) if rows else None
+
+
+def proofs(notebook: Notebook) -> list[Proof]:
+    """All certifications, in order."""
+    return [Proof(**row) for row in notebook.rows("select * from certifications order by number")]
+
+
+def begin_proof(notebook: Notebook, **columns: object) -> Proof:
+    """Open a certification under the next number."""
+    with notebook.transaction() as db:
+        (row,) = db.query("select coalesce(max(number), 0) + 1 as number from certifications")
+        db.table("certifications").insert({**columns, "started": time.time(), **row})
+    proof = open_proof(notebook)
+    assert proof is not None
+    return proof
+
+
+def fail_proof(
+    notebook: Notebook, proof: Proof, step: Certification, dropped: list[Change]
+) -> None:
+    """Close a certification that failed; what is cut for it is dropped, with the evidence."""
+    with notebook.transaction():
+        _close(notebook, proof, step)
+        for change in dropped:
+            _leave(notebook, change, proof, "dropped", step)
+
+
+def pass_proof(
+    notebook: Notebook,
+    proof: Proof,
+    step: Certification,
+    incumbent: Incumbent,
+    kept: list[tuple[Change, str]],
+    dropped: list[Change],
+) -> None:
+    """Close a certification that passed: the new incumbent, each change with its commit.
+
+    Raises:
+        sqlite3.IntegrityError: the incumbent's number is taken: another one came first.
+    """
+    with notebook.transaction() as db:
+        _close(notebook, proof, step)
+        db.table("incumbents").insert({"run": proof.run, **incumbent.model_dump()})
+        for change, commit_sha in kept:
+            db.table("stack").update(change.number, {"commit_sha": commit_sha})
+            _leave(notebook, change, proof, "keep", step)
+        for change in dropped:
+            _leave(notebook, change, proof, "dropped", step)
+
+
+def _close(notebook: Notebook, proof: Proof, step: Certification) -> None:
+    columns = {
+        "says": step.says,
+        "reason": step.reason,
+        "effect_json": step.effect.model_dump_json() if step.effect else None,
+        "ended": time.time(),
+    }
+    notebook.db.table("certifications").update(proof.number, columns)
+
+
+def _leave(
+    notebook: Notebook, change: Change, proof: Proof, standing: Standing, step: Certification
+) -> None:
+    experiment: Experiment = notebook.experiment(change.experiment)
+    effect = f" {step.effect.text}" if step.effect else ""
+    reason = f"{experiment.reason}\nCertification {proof.number}: {step.reason}{effect}"
+    notebook.db.table("stack").update(
+        change.number, {"standing": standing, "certification": proof.number}
+    )
+    notebook.db.table("experiments").update(
+        change.experiment, {"decision": standing, "reason": reason[:1500]}
+    )

@@ -1,0 +1,1 @@
+"""A whole organization on a real, very small language model; not part of the tests."""

@@ -1,0 +1,63 @@
+"""Pruning: which proven changes may be needless, and whether the source does as well without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from trainer.evidence.certify import MIN_SEEDS, Certification, next_run, paired_effect
+from trainer.evidence.effect import Run
+from trainer.evidence.spread import Spread
+from trainer.evidence.student import t_below
+
+LITTLE = 0.5  # expected effect of a change in spreads of one run, below which it is doubted
+MARGIN = 1.0  # in the same unit: what all that is removed together may cost
+SURE = 0.9  # that it costs less
+
+
+class Support(BaseModel):
+    """What speaks for one change by itself: its expected effect (`stack.Placement`), and its price."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    change: str
+    expected_bpb: float
+    lines_added: int
+
+
+def doubtful(changes: Sequence[Support], run: Spread) -> tuple[str, ...]:
+    """The changes to try to do without, jointly: they add lines and do little, as far as is known."""
+    little = -LITTLE * run.bpb
+    return tuple(
+        each.change for each in changes if each.lines_added > 0 and each.expected_bpb > little
+    )
+
+
+def prune(
+    pruned: Sequence[Run],
+    incumbent: Sequence[Run],
+    *,
+    seeds: Sequence[int],
+    run: Spread,
+    pair: Spread,
+) -> Certification:
+    """Say what the test of a pruned source needs next; on ``pass`` it becomes the incumbent.
+
+    The pruned source stands in the place of the head. ``seeds`` may be those of the certification
+    that made the incumbent: the pruned source was not chosen by them, and the incumbent's runs are
+    there. It passes when on all seeds it is surely worse by less than the margin (a test of
+    non-inferiority: Wellek 2010), and fails as soon as it looks worse by more than that.
+    """
+    effect = paired_effect(pruned, incumbent, run, pair)
+    margin = MARGIN * run.bpb
+    if effect is not None and effect.seeds >= MIN_SEEDS and effect.bpb >= margin:
+        return Certification(says="fail", reason="needed: worse without", effect=effect)
+    if step := next_run(pruned, incumbent, seeds, effect):
+        return step
+    if effect is None:
+        return Certification(says="fail", reason="no seed gave a pair of scores")
+    sure = t_below((margin - effect.bpb) / effect.error, effect.freedom)
+    if sure >= SURE:
+        return Certification(says="pass", reason="not needed, within the margin", effect=effect)
+    return Certification(says="fail", reason="not surely within the margin", effect=effect)

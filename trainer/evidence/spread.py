@@ -1,0 +1,74 @@
+"""Noise: how far two runs of one source lie apart, and whether a run was disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import log, sqrt
+from statistics import fmean, median
+
+from pydantic import BaseModel, ConfigDict
+
+from trainer.setting import ProfileName
+
+# What the spread of one run was found to be, as a share of val_bpb. It weighs as much as three
+# runs of one source, so that three lucky baselines cannot make the noise vanish.
+USUAL_SHARE: dict[ProfileName, float] = {"cpu": 0.004, "gpu": 0.0004}
+PRIOR_FREEDOM = 2.0
+
+HISTORY_RUNS = 5  # fewer say nothing about what is usual
+STEADY_SHARE = 0.02  # runs of one source differ by this much in speed on a quiet machine
+FAR = 4.0  # robust standard deviations
+
+
+class Spread(BaseModel):
+    """A standard deviation in bits per byte, and how many degrees of freedom it rests on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bpb: float
+    freedom: float
+
+
+def usual_spread(baseline_bpb: float, profile: ProfileName) -> Spread:
+    """What to take for the spread of one run before any was measured."""
+    return Spread(bpb=USUAL_SHARE[profile] * baseline_bpb, freedom=PRIOR_FREEDOM)
+
+
+def pooled(groups: Iterable[Sequence[float]], prior: Spread) -> Spread:
+    """The spread of one run, pooled over groups of runs that differ by nothing but their seed.
+
+    Each group is val_bpb of one source under the same pins on the same device; a group of one
+    contributes nothing. Pooled variance with the prior as a scaled inverse chi-squared
+    distribution: Gelman et al., Bayesian Data Analysis (3rd ed. 2013), section 2.6.
+    """
+    squares, freedom = prior.freedom * prior.bpb**2, prior.freedom
+    for group in groups:
+        mean = fmean(group)
+        squares += sum((run - mean) ** 2 for run in group)
+        freedom += len(group) - 1
+    return Spread(bpb=sqrt(squares / freedom), freedom=freedom)
+
+
+def pooled_pairs(differences: Iterable[Sequence[float]], run: Spread) -> Spread:
+    """The spread of the difference of two sources under one seed, in bits per byte.
+
+    Each group holds such differences of the same two sources. Until there are some, the two runs
+    are taken as independent: √2 times the spread of one run, with the weight of a prior.
+    """
+    prior = Spread(bpb=sqrt(2) * run.bpb, freedom=PRIOR_FREEDOM)
+    return pooled(differences, prior)
+
+
+def disturbed(rate: float, history: Sequence[float]) -> bool:
+    """Whether a run was visibly slower or faster than earlier runs of the same source.
+
+    Rates are tokens per second, or steps where the budget is fixed. The distance is taken in
+    logarithms, in robust standard deviations (1.4826 times the median absolute deviation:
+    Rousseeuw and Croux 1993), of which a quiet machine's unsteadiness is the least.
+    """
+    if len(history) < HISTORY_RUNS:
+        return False
+    logs = [log(each) for each in history]
+    middle = median(logs)
+    deviation = 1.4826 * median(abs(each - middle) for each in logs)
+    return abs(log(rate) - middle) > FAR * max(deviation, STEADY_SHARE)
