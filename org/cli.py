@@ -107,15 +107,23 @@ def check(config_path: Path, lab: Path | None) -> None:
 
 
 @main.command()
+@click.option("--live", is_flag=True, help="Show it anew every other second, until Ctrl-C.")
 @CONFIG
 @LAB
-def status(config_path: Path, lab: Path | None) -> None:
-    """Where the lab stands: what is kept, whether it holds on the audit text, what goes on."""
+def status(live: bool, config_path: Path, lab: Path | None) -> None:
+    """Where the lab stands: what is kept, does it hold on the audit text, what goes on, how fast."""
     from org.reading import reading
     from org.status import status as told
+    from org.status import watch
 
     with reading(config_path, lab) as book:
-        _print(told(book))
+        if live:
+            from rich.console import Console
+
+            with suppress(KeyboardInterrupt):
+                watch(book, Console())
+        else:
+            _print(told(book))
 
 
 @main.command()

@@ -326,8 +326,9 @@ class Config(Section):
     """The model of every role that names no other: playbook, openai:NAME or scripted:PATH."""
     roles: Roles
     """Who works here."""
-    desks: Count = 1
-    """Lines of inquiry at the same time: one thinks while another trains."""
+    desks: Annotated[Literal["auto"] | Count, expecting("auto, or how many")] = "auto"
+    """Lines of inquiry at the same time, so that some think while others train. auto: as many as
+    keep the devices busy, by how long thinking and trials have taken so far."""
     devices: Annotated[
         Literal["auto"] | Count | Devices,
         expecting("auto, how many, or different ones of one kind, such as [cuda:0, cuda:1]"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import Counter, deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from statistics import fmean
 
 from langchain_core.runnables import RunnableConfig
@@ -17,6 +17,7 @@ from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
 from org.notebook import Experiment, Incumbent
 from org.purse import BudgetSpent
+from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.records import Verdict
 from trainer.trial import Trial
@@ -56,7 +57,7 @@ def run(lab: Lab) -> list[str]:
         reasons = _work_all(lab, chart, saver)
     finally:
         connection.close()
-        lab.notebook.set_worked_seconds(lab.run.id, lab.worked_seconds())
+        lab.keep_time()
     if not reasons and not lab.stop.is_set():
         lab.notebook.end_run(lab.run.id)
     return reasons
@@ -66,7 +67,7 @@ def _work_all(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
     """All desks until the budget is spent; then what is on the stack is certified."""
     try:
         go_on(lab)
-        reasons = _desks(lab, chart, saver)
+        reasons = Desks(lab, chart, saver).work()
         if not reasons and not lab.stop.is_set():
             certify_stack(lab, "end of the run")
     except Stopped:
@@ -115,57 +116,79 @@ def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     return trial
 
 
-def _desks(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
-    unfinished: queue.SimpleQueue[Experiment] = queue.SimpleQueue()
-    for experiment in lab.notebook.experiments(closed=False):
-        unfinished.put(experiment)
-    names = [f"desk {number + 1}" for number in range(lab.config.desks)]
-    with ThreadPoolExecutor(len(names), thread_name_prefix="desk") as pool:
-        futures = [pool.submit(_work, lab, chart, saver, name, unfinished) for name in names]
-        try:
-            return [reason for future in as_completed(futures) if (reason := future.result())]
-        except BaseException:
-            lab.stop.set()  # what we did not foresee ends all desks, or the pool would wait for ever
-            raise
+class Desks:
+    """The desks of a run: as many as are needed, which is seen anew whenever one is done."""
 
+    def __init__(self, lab: Lab, chart: Chart, saver: SqliteSaver) -> None:
+        self.lab, self.chart, self.saver = lab, chart, saver
+        self.unfinished = deque(lab.notebook.experiments(closed=False))
+        self.failures: Counter[str] = Counter()
+        self.closed: dict[str, str] = {}
+        self.penniless: set[str] = set()
+        self.working: dict[Future[None], tuple[str, Experiment]] = {}
 
-def _work(
-    lab: Lab,
-    chart: Chart,
-    saver: SqliteSaver,
-    desk: str,
-    unfinished: queue.SimpleQueue[Experiment],
-) -> str | None:
-    """One desk; the reason why it closed early, if it did.
-
-    A model that fails ends the experiment; one that fails over and over, or refuses, closes the
-    desk. What it leaves open the next run goes on with.
-    """
-    failures = 0
-    try:
-        while (experiment := _next_experiment(lab, desk, unfinished)) is not None:
+    def work(self) -> list[str]:
+        """Until the budget is spent or the run is stopped; the reasons why desks closed early."""
+        with ThreadPoolExecutor(self._needed(most=True), thread_name_prefix="desk") as pool:
             try:
-                _do(lab, chart, saver, experiment)
-                failures = 0
-            except (ModelRefused, AskAbandoned):
+                self._occupy(pool)
+                while self.working:
+                    done, _ = wait(self.working, return_when=FIRST_COMPLETED)
+                    for turn in done:
+                        self._end(*self.working.pop(turn), turn)
+                    self._occupy(pool)
+            except BaseException:
+                self.lab.stop.set()  # what we did not foresee ends all, or the pool would wait for ever
                 raise
-            except ModelError as error:
-                failures += 1
-                if failures == FAILURES_IN_A_ROW:
-                    raise
-                _give_up(lab, saver, experiment, error)
-            lab.notebook.set_worked_seconds(lab.run.id, lab.worked_seconds())
-    except (Stopped, AskAbandoned):
-        return None
-    except BudgetSpent as error:
-        lab.onlooker.note(f"{desk}: the dollars are spent: {error}")
-        return None
-    except (ModelError, LabError) as error:
-        lab.onlooker.note(f"{desk} is closed: {error}")
-        return str(error)
-    finally:
-        lab.onlooker.doing(desk, "")
-    return None
+        return list(self.closed.values())
+
+    def _needed(self, *, most: bool = False) -> int:
+        """How many desks there should be now, or at most."""
+        lab, desks = self.lab, self.lab.config.desks
+        if desks != "auto":
+            return desks
+        count = len(lab.devices.all_names if most else lab.devices.names)
+        return most_desks(count) if most else desks_needed(lab.notebook, count)
+
+    def _occupy(self, pool: ThreadPoolExecutor) -> None:
+        """Give every desk that is needed and has nothing to do its next experiment."""
+        busy = {desk for desk, _ in self.working.values()} | {*self.closed} | self.penniless
+        for desk in (f"desk {number + 1}" for number in range(self._needed())):
+            if desk in busy or self.lab.stop.is_set():
+                continue
+            if (experiment := _next_experiment(self.lab, desk, self.unfinished)) is None:
+                return
+            turn = pool.submit(_do, self.lab, self.chart, self.saver, experiment)
+            self.working[turn] = (desk, experiment)
+
+    def _end(self, desk: str, experiment: Experiment, turn: Future[None]) -> None:
+        """What an experiment has come to, for its desk.
+
+        A model that fails ends the experiment; one that fails over and over, or refuses, closes the
+        desk. What it leaves open the next run goes on with.
+        """
+        self.lab.onlooker.doing(desk, "")
+        self.lab.keep_time()
+        try:
+            turn.result()
+            self.failures[desk] = 0
+        except (Stopped, AskAbandoned):
+            pass  # the next run goes on with it
+        except BudgetSpent as error:
+            self.lab.onlooker.note(f"{desk}: the dollars are spent: {error}")
+            self.penniless.add(desk)
+        except (ModelRefused, LabError) as error:
+            self._close(desk, error)
+        except ModelError as error:
+            self.failures[desk] += 1
+            if self.failures[desk] == FAILURES_IN_A_ROW:
+                self._close(desk, error)
+            else:
+                _give_up(self.lab, self.saver, experiment, error)
+
+    def _close(self, desk: str, error: Exception) -> None:
+        self.lab.onlooker.note(f"{desk} is closed: {error}")
+        self.closed[desk] = str(error)
 
 
 def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelError) -> None:
@@ -176,15 +199,10 @@ def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelE
     saver.delete_thread(experiment.id)
 
 
-def _next_experiment(
-    lab: Lab, desk: str, unfinished: queue.SimpleQueue[Experiment]
-) -> Experiment | None:
+def _next_experiment(lab: Lab, desk: str, unfinished: deque[Experiment]) -> Experiment | None:
     """What was left open, then new ones while the budget lasts."""
-    lab.check_stop()
-    try:
-        return lab.notebook.adopt(unfinished.get_nowait().id, desk)
-    except queue.Empty:
-        pass
+    if unfinished:
+        return lab.notebook.adopt(unfinished.popleft().id, desk)
     budget = lab.config.budget
     if budget.hours is not None and lab.worked_seconds() >= budget.hours * 3600:
         return None

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from org.changes import changed_by, coloured
-from org.figures import clock, counted, day_and_clock, duration, signed
+from org.figures import clock, counted, day_and_clock, duration, effect_text, signed
 from org.notebook import Experiment, Notebook
 from org.plain import one_line, plain
 from org.reports import COLOURS, listing
@@ -97,8 +97,10 @@ def _measured(result: Result) -> str:
     if not result.effect:
         return ""
     change = result.change
-    expected = f"; without its luck {signed(change.expected_bpb)} expected" if change else ""
-    return f"{result.effect} bpb (single run, against the head of its day){expected}"
+    said = f"{result.effect} bpb (single run, against the head of its day)"
+    if change is None:
+        return said
+    return f"{said}; without its luck {effect_text(change.expected_bpb, change.error_bpb)}"
 
 
 def _program(notebook: Notebook, experiment: Experiment) -> str:

@@ -23,6 +23,7 @@ STANDS: dict[str, Callable[[Roles], tuple[RoleConfig, ...]]] = {
     "hypothesize": lambda roles: roles.hypothesis,
     "engineer": lambda roles: (roles.engineer,),
     "screen": lambda roles: (roles.reviewer,),
+    "smoke": lambda roles: (),
     "train": lambda roles: (),
     "review": lambda roles: (roles.reviewer,),
     "certify": lambda roles: (),
@@ -151,14 +152,15 @@ def text(config: Config) -> str:
 
 
 def _asides(place: Place, following: str) -> list[str]:
-    """The ways that do not lead down: labels and arrows, aligned among themselves."""
-    ways = {
-        label: "end" if target == END else target
+    """The ways that do not lead down, each outcome in a line, the arrows aligned."""
+    ways = [
+        (outcome, "end" if target == END else target)
         for target, label in place.ways.items()
         if target != following
-    }
-    width = max(map(len, ways), default=0)
-    return [f"{label} {'─' * (width - len(label))}─▶ {target}" for label, target in ways.items()]
+        for outcome in label.split(", ")
+    ]
+    width = max((len(outcome) for outcome, _ in ways), default=0)
+    return [f"{outcome} {'─' * (width - len(outcome))}─▶ {target}" for outcome, target in ways]
 
 
 def _box(place: Place, width: int) -> Iterator[str]:

@@ -12,7 +12,16 @@ from typing import Any, Literal
 from org.notebook import Notebook
 from org.plain import plain
 from org.results import Result, Results, read_results
-from org.rows import COLUMNS, FIGURES, headline, rows, title, totals
+from org.rows import (
+    COLUMNS,
+    FIGURES,
+    certificates,
+    headline,
+    on_the_stack,
+    rows,
+    title,
+    totals,
+)
 from org.schema import TABLES
 
 Format = Literal["tsv", "csv", "json", "md"]
@@ -94,7 +103,8 @@ def markdown(results: Results) -> str:
     for row in rows(results):
         cells = row | {"experiment": _MEANT.sub(r"\\\1", row["experiment"])}
         lines.append(_md_line(cells[column] for column in COLUMNS))
-    return "\n".join([*lines, "", headline(results), "", totals(results), ""])
+    said = [headline(results), on_the_stack(results), *certificates(results), totals(results)]
+    return "\n\n".join(["\n".join(lines), *filter(None, said)]) + "\n"
 
 
 def _md_line(cells: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ def money(dollars: float) -> str:
 
 def signed(bpb: float) -> str:
     """A difference in bits per byte, with its sign."""
-    return f"{bpb:+.4f}".replace("-", "−")
+    return f"{round(bpb, 4) + 0.0:+.4f}".replace("-", "−")  # no nothing below zero
 
 
 def signed_percent(share: float) -> str:

@@ -22,11 +22,12 @@ CHART: dict[str, dict[str, str]] = {
     "hypothesize": {"proposed": "engineer"},
     "engineer": {"written": "screen", "edits fail": "engineer", "given up": "review"},
     "screen": {
-        "approved": "train",
+        "approved": "smoke",
         "objection": "engineer",
         "duplicate": "hypothesize",
         "given up": "review",
     },
+    "smoke": {"runs": "train", "does not run": "engineer", "given up": "review"},
     "train": {
         "measured": "review",
         "crash": "engineer",
@@ -42,6 +43,7 @@ NODES: dict[str, nodes.Node] = {
     "hypothesize": nodes.hypothesize,
     "engineer": nodes.write,
     "screen": nodes.screen,
+    "smoke": nodes.smoke,
     "train": nodes.train,
     "review": nodes.review,
     "certify": nodes.certify,

@@ -271,10 +271,28 @@ class Lab:
             self._judge(device, trial)
         return trial
 
+    def smoke_test_beside(
+        self, test_id: str, source: str, *, desk: str, what: str, experiment: str
+    ) -> Trial:
+        """See whether a source runs, on a core that no trial needs, one source at a time.
+
+        Raises:
+            Stopped, LabError: see `measure`.
+        """
+        with self.beside:
+            try:
+                return self.smoke_test(
+                    None, test_id, source, desk=desk, what=what, experiment=experiment
+                )
+            except TrialAbandoned:
+                raise Stopped from None
+            except TrialLost as error:
+                raise LabError(str(error)) from None
+
     def has_room_beside(self) -> bool:
         """Whether a smoke test on this machine is no trial's business."""
-        names = self.devices.names
-        on_cpu = names[:1] == () or names[0].startswith("cpu")
+        names = self.devices.all_names
+        on_cpu = all(name.startswith("cpu") for name in names)
         return on_cpu and can_run_beside(len(names), self.setting.threads)
 
     def _keep_wait(self, experiment: str | None, asked: float) -> None:

@@ -28,8 +28,10 @@ from roles.records import (
     ScreeningReads,
     Verdict,
 )
+from trainer.devices import Lease
 from trainer.evidence.effect import Effect
 from trainer.patch import PatchError, diff
+from trainer.trial import Trial
 
 # After so many hypotheses that were all tried before, an experiment is given up.
 HYPOTHESES_PER_EXPERIMENT = 3
@@ -107,7 +109,7 @@ def write(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         patch, candidate = engineer.candidate_source(answer.reply.text, source)
     except PatchError as error:
         step.say(person.name, str(error))
-        return {**told, **_again(step, attempt, "edits fail", "crash", str(error))}
+        return {**told, **_again(step, {**state, **told}, "edits fail", "crash", str(error))}
     candidate_sha = step.keep_candidate(patch, state["head_sha"], candidate)
     return {**told, "outcome": "written", "patch": patch, "candidate_sha": candidate_sha}
 
@@ -135,28 +137,45 @@ def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         if answer.reply.approved:
             return {"outcome": "approved"}
         objection = answer.reply.reason
-    return _again(step, state["attempts"], "objection", "discard", objection)
+    return _again(step, state, "objection", "discard", objection)
+
+
+def smoke(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """Let the candidate make a few steps: what cannot run costs seconds, and no trial."""
+    name = f"smoke.{state['hypotheses']}.{state['attempts']}"
+    step = Step(runtime.context, state["experiment"], name)
+    test = step.smoke_test(state["candidate_sha"])
+    if test.outcome == "completed":
+        return {"outcome": "runs"}
+    return _does_not_run(step, state, "does not run", test)
 
 
 def train(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
-    """Run the candidate once, on top of today's head."""
+    """Run the candidate once, when a device is free for it, on top of that moment's head."""
     name = f"train.{state['hypotheses']}.{state['attempts']}"
     step = Step(runtime.context, state["experiment"], name)
-    based_on, candidate_sha = state["head_sha"], state["candidate_sha"]
-    if (head := head_sha(step.notebook)) != based_on:
+    return step.on_device(lambda device: _run(step, state, device))
+
+
+def _run(step: Step, state: ExperimentState, device: Lease) -> ExperimentState:
+    head, candidate_sha = head_sha(step.notebook), state["candidate_sha"]
+    based: ExperimentState = {"head_sha": head}
+    if head != state["head_sha"]:
         try:
-            based_on, candidate_sha = head, step.rebase(state["patch"], head)
+            candidate_sha = step.rebase(state["patch"], head)
         except PatchError as error:
             complaint = f"The head has moved since you wrote this. On the new one: {error}"
             step.say("engineer", complaint)
-            again = _again(step, state["attempts"], "does not apply", "crash", complaint)
-            return {"head_sha": head, **again}
-    based: ExperimentState = {"head_sha": based_on, "candidate_sha": candidate_sha}
-    trial = step.trial(candidate_sha)
+            return {**based, **_again(step, state, "does not apply", "crash", complaint)}
+        test = step.smoke_test(candidate_sha, device)
+        if test.outcome != "completed":
+            return {**based, **_does_not_run(step, state, "crash", test)}
+    based["candidate_sha"] = candidate_sha
+    trial = step.trial(candidate_sha, device)
     if trial.outcome == "completed":
         return {**based, "outcome": "measured"}
     complaint = f"The trial ended as {trial.outcome}: {trial.reason}"
-    crash = _again(step, state["attempts"], "crash", "crash", complaint)
+    crash = _again(step, state, "crash", "crash", complaint)
     return {**based, **crash, "log": trial.log_tail}
 
 
@@ -234,10 +253,19 @@ def _computed(step: Step, state: ExperimentState) -> tuple[Effect | None, Verdic
     return effect, Verdict(decision=decision, reason=f"{effect.text}: {placement.reason}")
 
 
+def _does_not_run(step: Step, state: ExperimentState, outcome: str, test: Trial) -> ExperimentState:
+    """Back to the engineer with what the smoke test said."""
+    complaint = f"It does not run: a few steps on made-up batches {test.outcome}: {test.reason}"
+    step.say("engineer", complaint)
+    again = _again(step, state, outcome, "crash", complaint)
+    return {**again, "log": test.log_tail}
+
+
 def _again(
-    step: Step, attempts: int, outcome: str, decision: Decision, complaint: str
+    step: Step, state: ExperimentState, outcome: str, decision: Decision, complaint: str
 ) -> ExperimentState:
     """Back to the engineer with a complaint, or the end of the experiment after enough attempts."""
+    attempts = state["attempts"]
     if attempts < step.roles.engineer.attempts:
         return {"outcome": outcome, "complaint": complaint}
     reason = f"given up after {attempts} attempts: {complaint}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,17 +14,18 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from org.figures import clock, day_and_clock, duration, money
+from org.figures import clock, counted, day_and_clock, duration, money
 from org.notebook import Experiment, Message, Notebook
 from org.plain import one_line, plain
 from org.reports import COLOURS
 from org.results import numbered
+from org.stack import Proof
 from trainer.trial import Trial
 
 LOOK_SECONDS = 0.5  # between two looks at a notebook that another process writes
 
-# What is new in the notebook since the last look, of the experiments of some numbers. The runs of
-# the baseline count as those of an experiment 0.
+# What is new in the notebook since the last look: of the experiments of some numbers, and of what
+# belongs to none of them (the baseline, certifications) what ended since a moment.
 NEW_EXPERIMENTS = """
     select * from experiments where number > :last and number between :first and :final
     order by number"""
@@ -32,7 +35,11 @@ NEW_MESSAGES = """
 NEW_TRIALS = """
     select t.rowid as number, t.experiment, t.purpose, t.ended, t.trial_json
     from trials t left join experiments e on e.id = t.experiment
-    where t.rowid > :last and coalesce(e.number, 0) between :first and :final order by t.rowid"""
+    where t.rowid > :last and (e.number between :first and :final
+        or t.experiment is null and t.ended >= :since) order by t.rowid"""
+NEW_PROOFS = """
+    select * from certifications
+    where number > :last and says is not null and ended >= :since order by number"""
 
 
 @dataclass(frozen=True)
@@ -118,15 +125,28 @@ class _Ear:
     def __init__(self, notebook: Notebook, first: int, only: int | None) -> None:
         self._notebook = notebook
         self._only = only
-        self._range = {"first": first, "final": first if only is not None else 2**62}
-        self._heard = {NEW_EXPERIMENTS: 0, NEW_MESSAGES: 0, NEW_TRIALS: 0}
+        self._range = {
+            "first": first,
+            "final": first if only is not None else 2**62,
+            "since": inf if only is not None else self._beginning(first),
+        }
+        self._heard = {NEW_EXPERIMENTS: 0, NEW_MESSAGES: 0, NEW_TRIALS: 0, NEW_PROOFS: 0}
         self._experiments: dict[str | None, Experiment] = {}
         self._open: set[str] = set()
+
+    def _beginning(self, first: int) -> float:
+        """When an experiment began, or now if it has yet to; 0 for the whole notebook."""
+        if not first:
+            return 0.0
+        sql = "select started from experiments where number = :first"
+        rows = self._notebook.rows(sql, {"first": first})
+        return float(rows[0]["started"]) if rows else time.time()
 
     def listen(self) -> tuple[list[Event], bool]:
         """What happened since it last listened, in the order of time; and whether that was all."""
         with self._notebook.transaction():  # all questions are put to one state of the notebook
             events = [*self._experiment_events(), *self._message_events(), *self._trial_events()]
+            events += self._proof_events()
             run = self._notebook.latest_run()
         over = run is not None and run.ended is not None
         if self._only is not None:  # the last run may have ended without a verdict on it
@@ -185,6 +205,19 @@ class _Ear:
                 style="red" if trial.val_bpb is None else "cyan",
                 aside=f"seed {trial.seed} · {trial.device} · {duration(trial.total_seconds)}",
                 text=trial.reason,
+            )
+
+    def _proof_events(self) -> Iterator[Event]:
+        for row in self._new(NEW_PROOFS):
+            proof = Proof(**row)
+            passed = proof.says == "pass"
+            yield Event(
+                row["ended"],
+                None,
+                f"certification {proof.number} {'passed' if passed else 'failed'}",
+                style="bold green" if passed else "bold yellow",
+                aside=f"{counted(proof.size, 'change')} · {proof.why}",
+                text=f"{proof.effect.text}: {proof.reason}" if proof.effect else proof.reason,
             )
 
 

@@ -77,7 +77,7 @@ def experiments_table(results: Results, width: int) -> Table:
         colour = COLOURS.get(row["decision"], "")
         styles = {
             "decision": colour,
-            "effect in bpb": colour if row["decision"] in ("keep", "provisional") else "",
+            "effect (1 run)": colour if row["decision"] in ("keep", "provisional") else "",
         }
         cells = [Text(row[column], styles.get(column, "")) for column in columns]
         if columns is not said:

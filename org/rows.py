@@ -13,14 +13,14 @@ COLUMNS = (
     "experiment",
     "category",
     "decision",
-    "effect in bpb",
+    "effect (1 run)",
     "val_bpb",
     "trials",
     "min",
     "cost",
 )
 
-FIGURES = ("#", "effect in bpb", "val_bpb", "trials", "min", "cost")  # they stand to the right
+FIGURES = ("#", "effect (1 run)", "val_bpb", "trials", "min", "cost")  # they stand to the right
 
 UNTITLED = "(no hypothesis)"
 
@@ -39,7 +39,7 @@ def _baseline_row(baseline: Baseline) -> dict[str, str]:
         "experiment": "baseline",
         "category": "",
         "decision": "",
-        "effect in bpb": f"noise {baseline.noise_bpb:.4f}",
+        "effect (1 run)": f"noise {baseline.noise_bpb:.4f}",
         "val_bpb": f"{baseline.incumbent.val_bpb:.4f}",
         **_spent(baseline.spent),
         "cost": "",  # no model had a part in it
@@ -53,7 +53,7 @@ def _row(result: Result) -> dict[str, str]:
         "experiment": title(result),
         "category": experiment.category or "",
         "decision": result.standing,
-        "effect in bpb": result.effect,
+        "effect (1 run)": result.effect,
         "val_bpb": "" if result.val_bpb is None else f"{result.val_bpb:.4f}",
         **_spent(result.spent),
     }
@@ -79,11 +79,9 @@ def headline(results: Results) -> str:
     before = results.baseline.incumbent.val_bpb
     if results.improvement is None or results.incumbent is None:
         return f"Nothing is certified yet: the baseline stands, val_bpb {before:.4f}."
-    gain = results.improvement
-    return (
-        f"Improvement over the baseline: {gain.text} bpb"
-        f" ({before:.4f} → {results.incumbent.val_bpb:.4f}, {signed_percent(gain.bpb / before)})"
-    )
+    gain, after = results.improvement, results.incumbent.val_bpb
+    share = signed_percent(gain.bpb / before)
+    return f"Proven gain: {gain.text} bpb, {before:.4f} → {after:.4f}, {share}"
 
 
 def on_the_stack(results: Results) -> str:
@@ -91,7 +89,7 @@ def on_the_stack(results: Results) -> str:
     if results.expected is None:
         return ""
     stacked = counted(results.stacked, "change")
-    return f"On the stack, not proven: {stacked}, {results.expected.text} bpb expected"
+    return f"On the stack: {stacked}, {results.expected.text} bpb expected"
 
 
 def certificates(results: Results) -> Iterator[str]:

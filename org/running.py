@@ -13,6 +13,7 @@ from rich.text import Text
 
 from org.config import Config, load_config
 from org.desk import run
+from org.figures import counted
 from org.lab import Lab, Stopped
 from org.opening import open_lab
 from org.plain import one_line
@@ -73,7 +74,7 @@ def terms(lab: Lab) -> str:
     return (
         f"Lab {lab.folder}{f', going on after {done} experiments' if done else ''}:"
         f" {' or '.join(limits)}, {setting.seconds:g} s a trial on {', '.join(lab.devices.names)}"
-        f" (profile {setting.profile}), {lab.config.desks} desks,"
+        f" (profile {setting.profile}), {_desks(lab)},"
         f" {'no sandbox' if lab.wall == 'none' else f'sandbox {lab.wall}'}"
     )
 
@@ -96,6 +97,10 @@ def stopping_gently(lab: Lab) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _desks(lab: Lab) -> str:
+    return "desks as needed" if lab.config.desks == "auto" else counted(lab.config.desks, "desk")
 
 
 def further(where: str) -> str:

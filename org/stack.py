@@ -203,11 +203,22 @@ def _leave(
     notebook: Notebook, change: Change, proof: Proof, standing: Standing, step: Certification
 ) -> None:
     experiment: Experiment = notebook.experiment(change.experiment)
-    effect = f" {step.effect.text}" if step.effect else ""
-    reason = f"{experiment.reason}\nCertification {proof.number}: {step.reason}{effect}"
+    said = [f"Certification {proof.number}: {_said(step.reason, step.effect)}"]
+    if proof.purpose == "half" and standing == "dropped":  # it was the whole that failed with it
+        (whole,) = (each for each in proofs(notebook) if each.number == proof.number - 1)
+        said = [
+            f"Certification {whole.number}: {_said(whole.reason, whole.effect)}",
+            f"Certification {proof.number}, of the first {proof.size} on the stack: "
+            f"{_said(step.reason, step.effect)}",
+        ]
+    reason = "\n".join([experiment.reason or "", *said])
     notebook.db.table("stack").update(
         change.number, {"standing": standing, "certification": proof.number}
     )
     notebook.db.table("experiments").update(
         change.experiment, {"decision": standing, "reason": reason[:1500]}
     )
+
+
+def _said(reason: str, effect: Effect | None) -> str:
+    return f"{reason} {effect.text}" if effect else reason

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NoReturn
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.text import Text
 
-from org.figures import effect_text, signed
+from org.figures import effect_text
 from org.noise import run_spread
 from org.notebook import Notebook
 from org.plain import one_line
 from org.results import read_results, setting_of
 from org.rows import certificates, headline, on_the_stack, totals
+from org.timings import timing_lines
+
+REFRESH_SECONDS = 2.0
 
 # The runs that score the audit text too: those that a source was not chosen by.
 AUDITED = """
@@ -26,12 +32,14 @@ class Audit:
     """The gain of the incumbent over the baseline on both texts, in bits per byte (negative: better).
 
     The audit text has no part in any decision and is shown to no role. ``standard_error`` is
-    that of the gain on the validation text, from the pooled noise.
+    that of the gain on the validation text, from the pooled noise; ``drift_error`` is that of the
+    drift: how far one run lies from the next in what the two texts say of it.
     """
 
     validation_gain: float
     audit_gain: float
     standard_error: float
+    drift_error: float
 
     @property
     def drift(self) -> float:
@@ -40,7 +48,7 @@ class Audit:
 
 
 def read_audit(notebook: Notebook) -> Audit | None:
-    """The audit of what is kept; None before anything is, or where trials were not audited."""
+    """The audit of what is kept; None before anything is, or where too few trials were audited."""
     incumbents = notebook.incumbents()
     if len(incumbents) < 2:
         return None
@@ -48,7 +56,7 @@ def read_audit(notebook: Notebook) -> Audit | None:
     runs = notebook.rows(AUDITED)
     before = [run for run in runs if run["source_sha"] == first]
     after = [run for run in runs if run["source_sha"] == last]
-    if not before or not after:
+    if not before or not after or len(before) + len(after) < 3:
         return None
     run = run_spread(notebook, setting_of(notebook.runs()[-1]).profile)
     share = (1 / len(before) + 1 / len(after)) ** 0.5
@@ -56,6 +64,7 @@ def read_audit(notebook: Notebook) -> Audit | None:
         validation_gain=_gain(before, after, "val_bpb"),
         audit_gain=_gain(before, after, "audit_bpb"),
         standard_error=run.bpb * share,
+        drift_error=_scatter(before, after) * share,
     )
 
 
@@ -66,15 +75,34 @@ def status(notebook: Notebook) -> RenderableType:
     lines += [Text(line, "dim") for line in certificates(results)]
     if stacked := on_the_stack(results):
         lines.append(Text(stacked, "yellow"))
-    lines.append(Text(totals(results)))
+    lines += [Text(line) for line in totals(results).split(" · ", 1)]
+    lines += [Text(line) for line in timing_lines(notebook)]
     if audit := read_audit(notebook):
         gain = effect_text(audit.audit_gain, audit.standard_error)
-        drift = f"drift {signed(audit.drift)} against validation"
+        drift = f"drift {effect_text(audit.drift, audit.drift_error)} against validation"
         lines.append(Text(f"On the audit text, which decides nothing: {gain} bpb; {drift}."))
     for experiment in notebook.experiments(closed=False):
         title = one_line(experiment.title or "no hypothesis yet")
         lines.append(Text(f"{experiment.desk}: experiment {experiment.number}, {title}"))
     return Group(*lines)
+
+
+def watch(notebook: Notebook, console: Console) -> NoReturn:
+    """The same, anew every `REFRESH_SECONDS`, until Ctrl-C."""
+    with Live(status(notebook), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            live.update(status(notebook), refresh=True)
+
+
+def _scatter(*sources: list[dict[str, float]]) -> float:
+    """The pooled standard deviation of the difference of the two texts, over runs of one source."""
+    squares, freedom = 0.0, 0
+    for runs in sources:
+        apart = [run["audit_bpb"] - run["val_bpb"] for run in runs]
+        squares += sum((each - fmean(apart)) ** 2 for each in apart)
+        freedom += len(runs) - 1
+    return float((squares / freedom) ** 0.5)
 
 
 def _gain(before: list[dict[str, float]], after: list[dict[str, float]], column: str) -> float:

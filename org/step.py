@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from org.config import HypothesisConfig, RoleConfig, Roles
 from org.discussion import OnRecord, say
 from org.head import head_bpb, head_sha, judge, search_seed
@@ -11,6 +14,7 @@ from org.stack import Pushed, push
 from org.state import ExperimentState
 from roles.model import Model
 from roles.records import Digest, Verdict
+from trainer.devices import Lease
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
 from trainer.patch import Patch, apply_patch, diff, normalized_sha
@@ -18,6 +22,8 @@ from trainer.telemetry import digest
 from trainer.trial import Trial
 
 DISCUSSION_CHARACTERS = 8000
+
+T = TypeVar("T")
 
 
 class Step:
@@ -111,14 +117,52 @@ class Step:
 
     # --- trials -----------------------------------------------------------------------------
 
-    def trial(self, candidate_sha: str) -> Trial:
-        """Run the candidate, once; a run that was done before is found again.
+    def smoke_test(self, candidate_sha: str, device: Lease | None = None) -> Trial:
+        """Whether the candidate runs at all: found out in seconds, and recorded as no trial.
+
+        On ``device`` where one is held; else beside the trials where there is room, or as a short
+        lease of its own.
+
+        Raises:
+            Stopped: the run was stopped before that was known.
+        """
+        test_id = f"{self.experiment.id}-{candidate_sha[:8]}"
+        source = self.notebook.source(candidate_sha)
+        told = {
+            "desk": self.experiment.desk,
+            "what": f"experiment {self.experiment.number}, smoke test",
+        }
+
+        def test(here: Lease) -> Trial:
+            return self.lab.smoke_test(here, test_id, source, **told, experiment=self.experiment.id)
+
+        if device:
+            return test(device)
+        if self.lab.has_room_beside():
+            return self.lab.smoke_test_beside(
+                test_id, source, **told, experiment=self.experiment.id
+            )
+        return self.lab.on_device(test, **told, experiment=self.experiment.id, short=True)
+
+    def on_device(self, work: Callable[[Lease], T]) -> T:
+        """Do some work with the next free device, when it is this candidate's turn.
+
+        Raises:
+            Stopped: the run was stopped before the work was done.
+        """
+        what = f"experiment {self.experiment.number}, candidate trial"
+        return self.lab.on_device(
+            work, desk=self.experiment.desk, what=what, experiment=self.experiment.id
+        )
+
+    def trial(self, candidate_sha: str, device: Lease) -> Trial:
+        """Run the candidate on a device, once; a run that was done before is found again.
 
         One that was visibly disturbed is repeated under the same seed, once, and only the second
         counts.
 
         Raises:
-            Stopped: the run was stopped before the trial ended.
+            TrialAbandoned, TrialLost: see `trainer.trial.run_trial`.
         """
         done = self.notebook.trials_of(self.experiment.id, candidate_sha)
         if done and not (len(done) == 1 and is_disturbed(self.notebook, done[0])):
@@ -127,8 +171,15 @@ class Step:
         trial_id = f"{self.experiment.id}-{candidate_sha[:8]}-{seed}-{len(done) + 1}"
         source = self.notebook.source(candidate_sha)
         what = f"experiment {self.experiment.number}, {'again' if done else 'candidate'} trial"
-        trial = self.lab.measure(
-            trial_id, source, seed, audit=False, desk=self.experiment.desk, what=what
+        trial = self.lab.run_trial(
+            device,
+            trial_id,
+            source,
+            seed,
+            audit=False,
+            desk=self.experiment.desk,
+            what=what,
+            experiment=self.experiment.id,
         )
         self.notebook.record_trial(
             trial_id, self.lab.run.id, self.experiment.id, "candidate", trial
@@ -136,7 +187,7 @@ class Step:
         self.lab.onlooker.measured(what, trial)
         if not done and is_disturbed(self.notebook, trial):
             self.lab.onlooker.note(f"{what}: the machine was visibly disturbed; once more")
-            return self.trial(candidate_sha)
+            return self.trial(candidate_sha, device)
         return trial
 
     def judged(self, candidate_sha: str) -> tuple[Placement, Effect]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from org.figures import duration
 from org.notebook import Notebook, Span, SpanKind
 from trainer.trial import Trial
 
 THINKING: tuple[SpanKind, ...] = ("thought", "reviewed")
 TRIAL: tuple[SpanKind, ...] = ("started up", "trained", "scored")
+DESK_WORK: tuple[SpanKind, ...] = ("thought", "waited", "smoke-tested", *TRIAL, "reviewed")
 
 HISTORY = 20  # experiments that say how long thinking and trials take, the latest
 MARGIN = 1.25  # how much more thinking there may be at times than there was on average
@@ -55,7 +58,12 @@ def desks_needed(notebook: Notebook, devices_count: int) -> int:
     """
     thinking, training = _latest_seconds(notebook)
     think = math.ceil(MARGIN * devices_count * thinking / training) if training else 1
-    return min(devices_count + max(think, 1), DESKS_PER_DEVICE * devices_count + 1)
+    return min(devices_count + max(think, 1), most_desks(devices_count))
+
+
+def most_desks(devices_count: int) -> int:
+    """How many desks there may be at most for so many devices."""
+    return DESKS_PER_DEVICE * devices_count + 1
 
 
 def _latest_seconds(notebook: Notebook) -> tuple[float, float]:
@@ -122,6 +130,27 @@ def read_timings(notebook: Notebook) -> Timings | None:
     return Timings(
         count["trials"], count["each"], run["worked"], run["device"], dict(device), dict(desk)
     )
+
+
+def timing_lines(notebook: Notebook) -> Iterator[str]:
+    """How fast it goes, how busy the devices are, and where the rest of the time went, in words."""
+    timings = read_timings(notebook)
+    if timings is None:
+        return
+    parts = ", ".join(f"{kind} {timings.share(kind):.1%}" for kind in TRIAL)
+    tested = timings.share("smoke-tested")
+    idle = max(1 - timings.busy_share - tested, 0.0)
+    yield (
+        f"{timings.trials_per_hour:.1f} trials an hour; devices busy {timings.busy_share:.1%}"
+        f" ({parts}), smoke tests {tested:.1%}, idle {idle:.1%}"
+    )
+    each = [
+        f"{kind} {duration(timings.desk[kind] / timings.experiments_count)}"
+        for kind in DESK_WORK
+        if timings.desk.get(kind)
+    ]
+    if each:
+        yield f"An experiment on average: {', '.join(each)}"
 
 
 def _totals(notebook: Notebook) -> list[dict[str, Any]]:

@@ -144,11 +144,16 @@ def _title(knob: Knob, constant: Constant, values: tuple[Value, ...], way: Way) 
 def _told(tries: list[_Try]) -> str:
     """What this notebook already says about the knob, to stand after the mechanism."""
     said = [
-        f"{tried.old} to {tried.new} was a {tried.entry.decision}"
-        + (f" ({tried.entry.effect:+.4f})" if tried.entry.effect is not None else "")
+        f"{tried.old} to {tried.new}: {tried.entry.decision}{_effect(tried.entry)}"
         for tried in tries[-3:]
     ]
     return f" So far: {'; '.join(said)}." if said else ""
+
+
+def _effect(entry: Entry) -> str:
+    if entry.effect is None:
+        return ""
+    return f", {entry.effect:+.4f}" + (f" ± {entry.error:.4f}" if entry.error is not None else "")
 
 
 def _gain(turn: Turn, way: Way, tries: list[_Try], noise_bpb: float) -> float:

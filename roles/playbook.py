@@ -211,7 +211,7 @@ def _focus(record: _Record, digest: Digest) -> str:
         return f"Begin with {record.category}: nothing is known of it in this lab yet."
     last = tries[-1]
     if last.holds:
-        return f"“{last.title}” was kept; see whether the same way leads further."
+        return f"“{last.title}” looks better; see whether the same way leads further."
     return f"After “{last.title}” try something else in {record.category}, or the other way."
 
 
@@ -386,7 +386,7 @@ def advise(reads: AdviserReads) -> Prose:
     tried = {entry.category for entry in closed}
     untried = [category for category in _CATEGORIES if category not in tried]
     remarks = [
-        f"{len(kept)} of {len(closed)} experiments were kept.",
+        f"{len(kept)} of {len(closed)} experiments are kept or on the stack.",
         f"{ties} of the discarded lie within the noise of one run ({noise:.4f} bpb): they show no "
         "effect, which is not the same as harm.",
     ]

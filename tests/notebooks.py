@@ -162,19 +162,40 @@ class Night:
 
     def certify(self, head: tuple[float, ...], beside: tuple[float, ...]) -> Proof:
         """Fresh runs of head and incumbent, and what they say of the stack."""
+        stacked = stack(self.notebook)
+        proof = self.begin_certification(len(head))
+        for sha, scores in ((proof.source_sha, head), (proof.incumbent_sha, beside)):
+            for seed, score in zip(proof.seeds, scores, strict=True):
+                trial_id = f"certify-{sha[:12]}-{seed}"
+                trial = completed(sha, seed, score)
+                self.notebook.record_trial(trial_id, RUN, None, "certify", trial)
+        step = judged(self.notebook, proof)
+        if step.says == "fail":
+            fail_proof(self.notebook, proof, step, stacked)
+            self.head = proof.incumbent_sha
+            return proofs(self.notebook)[-1]
+        number = proof.incumbent + 1
+        commits = [(change, f"{number:040x}") for change in stacked]
+        mean = sum(head) / len(head)
+        after = incumbent(number, self.head, stacked[-1].experiment, mean, proof.number)
+        pass_proof(self.notebook, proof, step, after, commits, [])
+        return proofs(self.notebook)[-1]
+
+    def begin_certification(self, max_seeds: int, half: int = 0) -> Proof:
+        """A certification of the stack, or of the first ``half`` of it, that is open."""
         before, stacked = self.notebook.incumbents()[-1], stack(self.notebook)
+        size = half or len(stacked)
         first = 1000 + 10 * len(proofs(self.notebook))
-        seeds = list(range(first, first + len(head)))
-        proof = begin_proof(
+        return begin_proof(
             self.notebook,
             run=RUN,
-            purpose="stack",
+            purpose="half" if half else "stack",
             why="end of the run",
             incumbent=before.number,
             incumbent_sha=before.source_sha,
-            source_sha=self.head,
-            size=len(stacked),
-            seeds_json=json.dumps(seeds),
+            source_sha=stacked[size - 1].source_sha,
+            size=size,
+            seeds_json=json.dumps(list(range(first, first + max_seeds))),
             run_bpb=0.001,
             run_freedom=10.0,
             pair_bpb=0.001,
@@ -182,22 +203,6 @@ class Night:
             reason="",
             pruned_json="[]",
         )
-        for sha, scores in ((self.head, head), (before.source_sha, beside)):
-            for seed, score in zip(seeds, scores, strict=True):
-                trial_id = f"certify-{sha[:12]}-{seed}"
-                trial = completed(sha, seed, score)
-                self.notebook.record_trial(trial_id, RUN, None, "certify", trial)
-        step = judged(self.notebook, proof)
-        if step.says == "fail":
-            fail_proof(self.notebook, proof, step, stacked)
-            self.head = before.source_sha
-            return proofs(self.notebook)[-1]
-        number = before.number + 1
-        commits = [(change, f"{number:040x}") for change in stacked]
-        mean = sum(head) / len(head)
-        after = incumbent(number, self.head, stacked[-1].experiment, mean, proof.number)
-        pass_proof(self.notebook, proof, step, after, commits, [])
-        return proofs(self.notebook)[-1]
 
     def reply(
         self, experiment: Experiment, step: str, speaker: str, listener: str, reply: Record
@@ -234,6 +239,7 @@ def completed(source: str, seed: int, score: float) -> Trial:
         device="cpu:0",
         outcome="completed",
         val_bpb=score,
+        audit_bpb=round(score + 0.01 + 0.0004 * (seed % 2), 4),
         training_seconds=20.0,
         total_seconds=24.0,
         peak_memory_mb=1536.0,
@@ -260,7 +266,7 @@ def incumbent(
 
 
 def short_night(path: Path) -> Notebook:
-    """A baseline and five experiments: kept, discarded, crashed, a duplicate, and one still open."""
+    """A baseline and an experiment of every ending, the last one still open."""
     notebook = Notebook(path)
     night = Night(notebook)
     night.measure_baseline()
@@ -268,6 +274,8 @@ def short_night(path: Path) -> Notebook:
     discard(night)
     crash(night)
     duplicate(night)
+    drop(night)
+    stack_one(night)
     leave_open(night)
     notebook.set_worked_seconds(RUN, 540.0)
     return notebook
@@ -323,6 +331,29 @@ def duplicate(night: Night) -> Experiment:
     objection = "'Widen the model' was tried already: experiment 2 ran the same program."
     night.lab_says(experiment, "screen.1.1", "optimizer", objection)
     night.close(experiment, Verdict(decision="discard", reason=objection))
+    return experiment
+
+
+def drop(night: Night) -> Experiment:
+    """A change that was lucky on its one run."""
+    experiment = night.begin("efficiency")
+    night.propose(experiment, "Halve the width")
+    candidate = night.patch(experiment, "width = 64", "width = 32")
+    night.train(experiment, candidate, 1.2299)
+    verdict = Verdict(decision="provisional", reason="", lesson="More steps, of a smaller model.")
+    night.close(experiment, verdict, 1.2299)
+    night.certify((1.2331, 1.2316), (1.2321, 1.2312))
+    return night.notebook.experiment(experiment.id)
+
+
+def stack_one(night: Night) -> Experiment:
+    """A change that nothing is proven of yet."""
+    experiment = night.begin("schedule")
+    night.propose(experiment, "Warm up a little")
+    candidate = night.patch(experiment, "warmup = 0.0", "warmup = 0.1")
+    night.train(experiment, candidate, 1.2285)
+    verdict = Verdict(decision="provisional", reason="", lesson="The first steps were too long.")
+    night.close(experiment, verdict, 1.2285)
     return experiment
 
 

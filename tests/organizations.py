@@ -54,11 +54,11 @@ FOLDER = Path({str(folder)!r})
 {SCRIPTED}""".replace(
         "prepare.evaluate",
         """name = f"gain {GAIN} seed {setting.seed}"
-if Path.cwd().name == "work":  # and not the process that is asked again
+if Path.cwd().name == "work":  # and not the smoke test, or the process that is asked again
     with (FOLDER / "started").open("a") as started:
         started.write(name + chr(10))
-while (FOLDER / "gates" / name).exists():
-    time.sleep(0.01)
+    while (FOLDER / "gates" / name).exists():
+        time.sleep(0.01)
 prepare.evaluate""",
     )
 
@@ -141,6 +141,7 @@ class Organization:
             "lab": "lab",
             "model": self.model,
             "roles": roles,
+            "desks": 1,
             "devices": ["cpu:0"],
             "trial": terms,
             "review": {"baseline_runs": 2, "max_seeds": 2},

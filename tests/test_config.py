@@ -10,10 +10,13 @@ from typing import get_args
 
 import pytest
 
+from org.certifying import SEEDS_EACH
 from org.config import Config, ConfigError, load_config, schema_text
 from org.opening import models
 from roles.chat import ChatModel
 from roles.records import Category
+from trainer.evidence.certify import MAX_SEEDS
+from trainer.evidence.stack import CERTIFY_EVERY
 from trainer.setting import PROFILES
 
 ROOT = Path(__file__).parent.parent
@@ -163,6 +166,15 @@ def test_devices_are_automatic_counted_or_listed(
     assert load(folder, SMALL + f"devices: {devices}\n").devices == expected
 
 
+def test_a_stack_is_proven_as_the_rules_were_measured_unless_org_yaml_says_otherwise(
+    folder: Path,
+) -> None:
+    usual = load(folder, SMALL).review
+    assert (usual.certify_every, usual.max_seeds) == (CERTIFY_EVERY, MAX_SEEDS)
+    said = load(folder, SMALL + "review: {certify_every: 2, max_seeds: 3}\n").review
+    assert (said.certify_every, said.max_seeds) == (2, 3)
+
+
 def test_all_errors_are_shown_at_once_in_the_order_of_the_text(folder: Path) -> None:
     text = """\
 program: no.md
@@ -196,7 +208,7 @@ budget: {hours: -1}
         "not 'kvj' (did you mean 'kjv'?)",
         "org.yaml:12: trial.vocabulary: expected at least 258, not 3",
         "org.yaml:12: trial.seconds: expected more than 0, not -1",
-        "org.yaml:13: desks: expected at least 1, not 0",
+        "org.yaml:13: desks: expected auto, or how many, not 0",
         "org.yaml:14: desks: this key stands here a second time, the first is in line 13",
         "org.yaml:15: budget.hours: expected more than 0, not -1",
     ]
@@ -235,10 +247,10 @@ budget: {hours: -1}
             changed("{experiments: 6}", "{dollars: 5}"),
             "org.yaml:10: budget: expected experiments or hours, so that a run has an end",
         ),
-        (SMALL + "desks: yes\n", "org.yaml:11: desks: expected a whole number, not True"),
+        (SMALL + "desks: yes\n", "org.yaml:11: desks: expected auto, or how many, not True"),
         (
             SMALL + "desks:\n",
-            "org.yaml:11: desks: expected a whole number, but nothing stands here",
+            "org.yaml:11: desks: expected auto, or how many, not None",
         ),
         (
             SMALL + "zzz: 1\n",
@@ -255,6 +267,18 @@ budget: {hours: -1}
         (
             SMALL + "review: {baseline_runs: 1}\n",
             "org.yaml:11: review.baseline_runs: expected at least 2, not 1",
+        ),
+        (
+            SMALL + "review: {certify_every: 0}\n",
+            "org.yaml:11: review.certify_every: expected at least 1, not 0",
+        ),
+        (
+            SMALL + "review: {max_seeds: 1}\n",
+            "org.yaml:11: review.max_seeds: expected at least 2, not 1",
+        ),
+        (
+            SMALL + f"review: {{max_seeds: {SEEDS_EACH + 1}}}\n",  # or two would share seeds
+            f"org.yaml:11: review.max_seeds: expected at most {SEEDS_EACH}, not {SEEDS_EACH + 1}",
         ),
         *(
             (

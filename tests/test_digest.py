@@ -52,6 +52,26 @@ def test_open_experiments_come_first_so_that_nobody_repeats_them():
     assert numbers(digest_of(entries, at_most=1)) == [1]
 
 
+def test_what_is_on_the_stack_outlives_later_discards_as_what_is_proven_does():
+    entries = [entry(1, "provisional", -0.01), *(entry(n, "discard", 0.02) for n in range(2, 104))]
+    assert 1 in numbers(digest_of(entries, at_most=2))
+
+
+def test_what_was_dropped_is_a_near_miss_and_no_keep():
+    entries = [
+        *(entry(number, "keep", -0.05) for number in range(1, 5)),
+        entry(5, "dropped", -0.01),
+        *(entry(number, "discard", 0.02) for number in range(6, 104)),
+    ]
+    assert 5 not in numbers(digest_of(entries, at_most=2))
+    assert 5 in numbers(digest_of(entries, at_most=3))
+
+
+def test_the_head_and_what_is_on_the_stack_are_told():
+    digest = digest_of([], at_most=1)
+    assert (digest.incumbent_bpb, digest.head_bpb, digest.stacked) == (1.9, 1.88, 2)
+
+
 def test_an_old_keep_a_near_miss_and_a_crash_outlive_a_hundred_later_discards():
     entries = [
         entry(1, "keep", -0.05),

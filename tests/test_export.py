@@ -36,6 +36,8 @@ def notebook(written: Path, tmp_path: Path) -> Iterator[Notebook]:
 
 def test_the_tsv_is_what_autoresearch_keeps(notebook: Notebook) -> None:
     wide = source_sha(BASELINE.replace("0.02", "0.04").replace("64", "128"))
+    narrow = source_sha(BASELINE.replace("0.02", "0.04").replace("64", "32"))
+    stacked = source_sha(BASELINE.replace("0.02", "0.04").replace("0.0\n", "0.1\n"))
     broken = source_sha(BASELINE.replace("0.02", "0.04").replace("0.0\n", "5 / 0\n"))
     rows = [
         ("commit", "val_bpb", "memory_gb", "status", "description"),
@@ -43,6 +45,8 @@ def test_the_tsv_is_what_autoresearch_keeps(notebook: Notebook) -> None:
         ("0000000", "1.230100", "1.5", "keep", "Double the matrix learning rate"),
         (wide[:7], "1.253300", "1.5", "discard", NASTY_TITLE_AS_SEEN),
         (broken[:7], "0.000000", "0.0", "crash", "Warm up over the first 5 % of the budget"),
+        (narrow[:7], "1.229900", "1.5", "discard", "Halve the width"),
+        (stacked[:7], "1.228500", "1.5", "keep", "Warm up a little"),
     ]
     assert export(notebook, "tsv") == "".join("\t".join(row) + "\n" for row in rows)
 
@@ -58,8 +62,9 @@ def test_a_tsv_line_of_a_kept_change_begins_with_its_commit(notebook: Notebook) 
 
 def test_the_csv_has_a_line_for_each_experiment_with_all_its_columns(notebook: Notebook) -> None:
     rows = list(csv.DictReader(io.StringIO(export(notebook, "csv"))))
-    assert [row["number"] for row in rows] == ["1", "2", "3", "4", "5"]
-    assert [row["decision"] for row in rows] == ["keep", "discard", "crash", "discard", ""]
+    assert [row["number"] for row in rows] == ["1", "2", "3", "4", "5", "6", "7"]
+    decisions = ["keep", "discard", "crash", "discard", "dropped", "provisional", ""]
+    assert [row["decision"] for row in rows] == decisions
     assert set(TABLES["experiments"][0]) < set(rows[0])
     first, _, crash, *_ = rows
     assert float(first["effect"]) == pytest.approx(-0.0111)
@@ -79,11 +84,15 @@ def test_the_json_has_every_record_as_it_is(notebook: Notebook) -> None:
     assert [trial["val_bpb"] for trial in kept["trials"]] == [1.2301]
     assert crash["trials"][0]["outcome"] == "crashed"
     purposes = [trial["purpose"] for trial in everything["trials_of_no_experiment"]]
-    assert purposes == [*["baseline"] * 3, *["certify"] * 6]
-    (proof,), (change,) = everything["certifications"], everything["stack"]
-    assert (proof["says"], proof["effect"]["seeds"], change["standing"]) == ("pass", 3, "keep")
+    assert purposes == [*["baseline"] * 3, *["certify"] * 10]
+    passed, failed = everything["certifications"]
+    assert (passed["says"], passed["effect"]["seeds"]) == ("pass", 3)
+    assert (failed["says"], failed["effect"]["kind"]) == ("fail", "not certified")
+    standings = [change["standing"] for change in everything["stack"]]
+    assert standings == ["keep", "dropped", "provisional"]
+    assert everything["expected"]["kind"] == "provisional"
     assert [one["experiment"] for one in everything["incumbents"]] == [None, kept["id"]]
-    assert everything["improvement"]["bpb"] == pytest.approx(-0.0096, abs=1e-4)
+    assert everything["improvement"]["bpb"] == pytest.approx(-0.0095, abs=1e-4)
     assert kept["program_sha"] == source_sha(PROGRAM)
 
 
@@ -98,11 +107,16 @@ def test_the_markdown_is_a_table_in_which_a_title_means_nothing(notebook: Notebo
     table = lines[: lines.index("")]
     cells = {line.replace("\\|", "").count("|") for line in table}
     assert cells == {10}
-    assert len(table) == 2 + 1 + 5
+    assert len(table) == 2 + 1 + 7
     assert r"Double the \[red\]width\[/red\] \| now \<b\>bold\</b\>" in table[4]
     assert "−0.0111 ± 0.0036" in table[3]
-    assert lines[-3].startswith("Improvement over the baseline: −0.0096 ± 0.0017 (certified")
-    assert lines[-1].endswith("cost ≥$0.21")
+    said = [line for line in lines[len(table) :] if line]
+    assert said[0].startswith("Proven gain: −0.0095 ± 0.0013 (certified, 5 seeds) bpb")
+    assert said[1].startswith("On the stack: 1 change, −0.0016 ± 0.0014 (provisional")
+    assert [line.split(":")[0] for line in said[2:4]] == [
+        *("Certification 1 passed", "Certification 2 failed")
+    ]
+    assert lines[-1].endswith("cost ≥$0.31")
 
 
 @pytest.mark.parametrize("form", get_args(Format))

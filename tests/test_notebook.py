@@ -4,10 +4,22 @@ import sqlite3
 
 import pytest
 
+from org.head import head_sha
 from org.notebook import Incumbent, Message, Notebook, Run
-from org.stack import stack
+from org.stack import (
+    Proof,
+    Pushed,
+    change_of,
+    fail_proof,
+    open_proof,
+    pass_proof,
+    push,
+    stack,
+)
 from roles.records import Direction, Hypothesis, Verdict
 from tests.notebooks import Night, short_night
+from trainer.evidence.certify import Certification
+from trainer.evidence.effect import Effect
 from trainer.patch import Edit, Patch
 from trainer.trial import Trial
 
@@ -153,7 +165,7 @@ def test_unknown_dollars_are_null_and_not_counted_as_nothing(notebook):
 def test_the_views_show_what_was_kept_and_what_led_nowhere(tmp_path):
     book = short_night(tmp_path / "night.sqlite")
     assert [row["number"] for row in book.rows("select * from leaderboard")] == [1]
-    assert [row["number"] for row in book.rows("select * from dead_ends")] == [2, 3, 4]
+    assert [row["number"] for row in book.rows("select * from dead_ends")] == [5, 2, 3, 4]
     book.close()
 
 
@@ -172,6 +184,82 @@ def test_a_certification_that_fails_drops_what_was_on_the_stack_and_says_why(tmp
     assert "Certification 1: no better on fresh seeds +" in (closed.reason or "")
     assert stack(book) == [] and len(book.incumbents()) == 1
     book.close()
+
+
+@pytest.fixture
+def night(tmp_path):
+    """A night with two changes on the stack."""
+    book = Notebook(tmp_path / "night.sqlite")
+    night = Night(book)
+    night.measure_baseline()
+    for old, new, score in (
+        ("learning_rate = 0.02", "learning_rate = 0.04", 1.2301),
+        ("width = 64", "width = 32", 1.2251),
+    ):
+        experiment = night.begin()
+        night.propose(experiment, new)
+        night.train(experiment, night.patch(experiment, old, new), score)
+        night.close(experiment, Verdict(decision="provisional", reason=""), score)
+    yield night
+    book.close()
+
+
+def said(says: str, bpb: float, kind: str) -> Certification:
+    effect = Effect(bpb=bpb, error=0.001, freedom=9.0, seeds=3, kind=kind)
+    return Certification(says=says, reason=f"it is a {says}", effect=effect)
+
+
+def halved(night: Night) -> Proof:
+    """The certification of the first change, after that of both has failed."""
+    whole = night.begin_certification(3)
+    fail_proof(night.notebook, whole, said("fail", 0.002, "not certified"), [])
+    return night.begin_certification(3, half=1)
+
+
+def test_each_change_on_the_stack_lies_on_the_one_before(night):
+    first, second = stack(night.notebook)
+    assert second.head_sha == first.source_sha
+    assert head_sha(night.notebook) == second.source_sha
+    assert night.notebook.incumbent().source_sha == first.head_sha
+
+
+def test_an_experiment_puts_one_change_on_the_stack_however_often_it_ends(night):
+    (change, _) = before = stack(night.notebook)
+    again = Pushed.model_validate(change.model_dump())
+    push(night.notebook, again, Verdict(decision="provisional", reason=""))
+    assert stack(night.notebook) == before
+
+
+def test_what_lay_above_the_half_that_passed_is_dropped_with_what_the_whole_said(night):
+    first, second = stack(night.notebook)
+    half = halved(night)
+    proven = incumbent(2, first.source_sha, first.experiment)
+    step = said("pass", -0.01, "certified")
+    pass_proof(night.notebook, half, step, proven, [(first, "c" * 40)], [second])
+    kept, dropped = night.notebook.experiments()
+    assert (kept.decision, dropped.decision) == ("keep", "dropped")
+    assert (kept.reason or "").endswith(
+        "Certification 2: it is a pass −0.0100 ± 0.0010 (certified, 3 seeds)"
+    )
+    assert (dropped.reason or "").splitlines()[1:] == [
+        "Certification 1: it is a fail +0.0020 ± 0.0010 (not certified, 3 seeds)",
+        "Certification 2, of the first 1 on the stack: it is a pass −0.0100 ± 0.0010 (certified, 3 seeds)",
+    ]
+    assert stack(night.notebook) == []
+    assert change_of(night.notebook, kept.id).commit_sha == "c" * 40
+    assert change_of(night.notebook, dropped.id).commit_sha is None
+
+
+def test_a_certification_and_the_new_incumbent_are_one_transaction(night):
+    stacked = stack(night.notebook)
+    proof = night.begin_certification(3)
+    taken = incumbent(1, stacked[-1].source_sha, stacked[-1].experiment)
+    with pytest.raises(sqlite3.IntegrityError):
+        commits = [(change, "c" * 40) for change in stacked]
+        pass_proof(night.notebook, proof, said("pass", -0.01, "certified"), taken, commits, [])
+    assert stack(night.notebook) == stacked
+    assert open_proof(night.notebook) == proof
+    assert {each.decision for each in night.notebook.experiments()} == {"provisional"}
 
 
 def test_titles_are_found_by_full_text_search_also_after_a_change(notebook):

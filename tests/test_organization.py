@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from os import cpu_count
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from roles.records import ReviewReads
 from tests.organizations import (
     TWO_LINES,
     Organization,
+    Said,
     direction,
     idea,
     kept_sources,
@@ -34,7 +36,13 @@ from tests.sources import NO_MODEL, SCRIPTED
 
 Organize = Callable[..., Organization]
 
-CRASHING = ("import torch\n", "import torch\nraise ValueError('the width must be even')\n")
+
+def crash(words: str, *, in_earnest: bool = False) -> Said:
+    """A patch that raises a ValueError; in earnest: not on made-up batches, where time flies."""
+    started = (
+        "\nnext(prepare.start(rows=1))\nif prepare.progress() < 0.9:\n    " if in_earnest else "\n"
+    )
+    return patch("GAIN = 0.0", f"GAIN = 0.0{started}raise ValueError({words!r})")
 
 
 # --- one experiment -------------------------------------------------------------------------------
@@ -105,11 +113,34 @@ def test_an_edit_that_does_not_match_goes_back_with_the_nearest_lines_and_is_men
     assert len(organization.trials(1)) == 1
 
 
+@pytest.mark.parametrize("devices", [["cpu:0"], [f"cpu:{n}" for n in range(cpu_count() or 1)]])
+def test_a_patch_that_cannot_run_costs_no_trial_and_its_traceback_goes_to_the_engineer(
+    organize: Organize, devices: list[str]
+):
+    organization = organize(
+        script=[
+            *(direction(), idea()),
+            *(crash("the width must be even"), screening()),
+            *(patch("GAIN = 0.0", "GAIN = -1.0"), screening(), review()),
+        ],
+        more={"devices": devices},
+    )
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    _, second = worked.asked("engineer")
+    assert "It does not run" in second.complaint
+    assert "crashed: ValueError: the width must be even" in second.complaint
+    assert "Traceback (most recent call last)" in second.log
+    assert ("lab", "smoke") in organization.said()
+    assert [outcome for _, outcome, _ in organization.trials(1)] == ["completed"]
+    assert list((organization.lab / "smoke").iterdir()) == []
+
+
 def test_a_crash_is_mended_by_an_engineer_who_was_shown_the_traceback(organize: Organize):
     organization = organize(
         script=[
             *(direction(), idea()),
-            *(patch(CRASHING[0].rstrip(), CRASHING[1].rstrip()), screening()),
+            *(crash("the width must be even", in_earnest=True), screening()),
             *(patch("GAIN = 0.0", "GAIN = -1.0"), screening(), review()),
         ]
     )
@@ -127,11 +158,11 @@ def test_a_crash_is_mended_by_an_engineer_who_was_shown_the_traceback(organize: 
 
 
 def test_a_crash_that_is_not_mended_in_all_attempts_ends_the_experiment(organize: Organize):
-    crash = patch(CRASHING[0].rstrip(), CRASHING[1].rstrip())
-    again = patch("import torch", "raise ValueError('it is odd still')")
+    first = crash("the width must be even", in_earnest=True)
+    again = crash("it is odd still", in_earnest=True)
     organization = organize(
         attempts=2,
-        script=[direction(), idea(), crash, screening(), again, screening(), review()],
+        script=[direction(), idea(), first, screening(), again, screening(), review()],
     )
     worked = work(organization)
     experiment = organization.experiment()
@@ -299,13 +330,13 @@ def test_a_second_run_in_the_same_lab_is_refused_and_names_the_first(organize: O
 
 
 def test_all_typos_of_an_org_yaml_are_told_at_once(organize: Organize):
-    organization = organize(more={"desk": 2, "trial": {"second": 3}, "devices": "many"})
+    organization = organize(more={"sandbx": 2, "trial": {"second": 3}, "devices": "many"})
     result = org_run(organization)
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
     assert len(lines) == 3
     assert all(line.startswith(f"{organization.config_path}:") for line in lines)
-    for hint in ("desks", "seconds", "many"):
+    for hint in ("sandbox", "seconds", "many"):
         assert hint in result.stderr
 
 

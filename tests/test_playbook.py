@@ -274,6 +274,24 @@ def test_after_a_keep_it_goes_on_the_same_way() -> None:
     assert "-0.2000" in proposal.mechanism
 
 
+def test_what_is_on_the_stack_is_followed_as_what_is_kept_and_its_effect_told_as_it_is() -> None:
+    doubled = patched(idea("Raise HEAD_LR from 0.004 to 0.03"), TRAIN)
+    on_top = entry("Raise HEAD_LR from 0.004 to 0.03", "optimizer", "provisional", -0.2)
+    proposal = propose("optimizer", on_top.model_copy(update={"error": 0.01}), source=doubled)
+    assert proposal.title == "Raise HEAD_LR from 0.03 to 0.06"
+    assert "0.004 to 0.03: provisional, -0.2000 ± 0.0100" in proposal.mechanism
+
+
+def test_what_was_dropped_is_a_failure_to_whoever_comes_next() -> None:
+    gone = entry("Raise FUDGE from 0.5 to 0.75", "architecture", "dropped", -0.2)
+    moves = candidates(SMALL, find_constants(SMALL), notebook(gone))
+    up, down = (move for move in moves if "FUDGE" in move.title)
+    assert down.gain > up.gain
+    dead = [entry(f"dead {n}", "schedule", "dropped", -0.2, n) for n in range(3)]
+    chosen = ask(DirectorReads(digest=notebook(*dead), people=PEOPLE), Direction)
+    assert chosen.category != "schedule"
+
+
 def test_after_clear_harm_it_turns_the_other_way_and_never_to_the_same_value() -> None:
     harmful = entry("Raise FUDGE from 0.5 to 0.75", "architecture", "discard", 0.2)
     moves = candidates(SMALL, find_constants(SMALL), notebook(harmful))
@@ -381,6 +399,8 @@ def test_the_reviewer_counts_what_a_patch_changes(edited: str, approved: bool, w
     [
         ("provisional", "-0.0200 ± 0.0050 bpb", "It looks better here on one run"),
         ("discard", "+0.0200 ± 0.0050 bpb", "It does harm here"),
+        ("discard", "+0.0200 ± 0.0050 (single run): not better", "It does harm here"),
+        ("discard", "−0.0200 ± 0.0050 (single run): objected to", "no proof of harm"),
         ("discard", "+0.0020 ± 0.0050 bpb", "no proof of harm"),
         ("crash", "given up after 3 attempts", "nothing is known"),
     ],
@@ -392,7 +412,7 @@ def test_a_lesson_claims_no_more_than_the_evidence(
     review = ask(reads, Review)
     assert evidence in review.explanation
     assert lesson in review.lesson
-    assert not review.objects
+    assert not review.objects and not review.certify
 
 
 def test_the_adviser_reports_what_the_digest_shows() -> None:

@@ -15,7 +15,7 @@ from org.lab import LabError
 from org.notebook import Message, Notebook
 from org.replay import replay
 from roles.records import Verdict
-from tests.notebooks import PLAYBOOK, RUN, short_night
+from tests.notebooks import PLAYBOOK, RUN, Night, short_night
 
 
 @pytest.fixture
@@ -56,9 +56,30 @@ def test_everything_is_told_with_the_baseline_first_and_every_experiment_after_i
 ):
     told = shown(*replay(notebook, None))
     assert told.count("baseline trial: val_bpb") == 3
-    at = [told.index(f"experiment {number}, ") for number in range(1, 6)]
+    at = [told.index(f"experiment {number}, ") for number in range(1, 8)]
     assert told.index("baseline trial") < at[0]
     assert at == sorted(at)
+
+
+def test_certifications_are_told_where_they_ended_with_what_they_say(notebook: Notebook):
+    told = shown(*replay(notebook, None))
+    at = [
+        told.index(words)
+        for words in (
+            *("experiment 1, ", "certify trial: val_bpb 1.2318", "certification 1 passed"),
+            *("experiment 5, ", "certification 2 failed", "experiment 6, "),
+        )
+    ]
+    assert at == sorted(at)
+    assert told.count("certify trial: val_bpb") == 10
+    assert "+0.0007 ± 0.0007 (not certified, 2 seeds): no better on fresh seeds" in told
+    assert "1 change · end of the run" in told
+
+
+def test_of_one_experiment_no_certification_is_told_but_what_it_said_of_it(notebook: Notebook):
+    told = shown(*replay(notebook, 5))
+    assert "certify trial" not in told and "certification 2" not in told
+    assert "Certification 2: no better on fresh seeds" in told
 
 
 def test_no_line_is_wider_than_the_terminal(notebook: Notebook):
@@ -74,13 +95,13 @@ def test_tokens_and_cost_are_said_where_known_and_unknown_is_not_zero(notebook: 
 
 def test_a_playbook_is_named_and_costs_no_word(notebook: Notebook):
     utter(notebook, text="Next, the schedule.", model=PLAYBOOK, cost=0)
-    _, price, *_ = shown(list(replay(notebook, 5))[-1]).splitlines()
+    _, price, *_ = shown(list(replay(notebook, 7))[-1]).splitlines()
     assert price.strip() == PLAYBOOK
 
 
 def test_an_utterance_says_when_it_was_and_how_long_after_the_beginning(notebook: Notebook):
     message = utter(notebook, text="Well?", after_seconds=75)
-    head, *_ = shown(list(replay(notebook, 5))[-1]).splitlines()
+    head, *_ = shown(list(replay(notebook, 7))[-1]).splitlines()
     assert head.startswith(clock(message.time))
     assert "+75 s" in head
 
@@ -118,13 +139,18 @@ def test_following_hears_what_another_connection_writes_until_the_run_has_ended(
 ):
     open_one = notebook.experiments(closed=False)[0]
     told = replay(notebook, None, follow=True)
-    assert "experiment 5" in shown(*(next(told) for _ in range(3)))
+    assert "experiment 7" in shown(*(next(told) for _ in range(3)))
 
     other = Notebook(notebook.path)
     say(other, RUN, open_one.id, "train.1.1", "engineer", "It does not apply any more.")
     assert "It does not apply any more." in shown(next(told))
     other.close_experiment(open_one.id, Verdict(decision="discard", reason="no gain"))
     assert "verdict: discard" in shown(next(told))
+    night = Night(other)
+    night.head = other.experiments()[5].candidate_sha or ""
+    night.certify((1.2281, 1.2284, 1.2280), (1.2318, 1.2316, 1.2312))
+    assert [shown(next(told)).split()[1:3] for _ in range(6)] == [["certify", "trial:"]] * 6
+    assert "certification 3 passed" in shown(next(told))
     say(other, RUN, open_one.id, "review", "everyone", "Good night.")
     other.end_run(RUN)
     other.close()
@@ -146,7 +172,7 @@ def test_following_one_experiment_ends_with_its_verdict(notebook: Notebook):
 
 def test_following_an_experiment_without_a_verdict_ends_with_its_run(notebook: Notebook):
     notebook.end_run(RUN)
-    assert shown(*replay(notebook, 5, follow=True)).endswith("No more is said of experiment 5.")
+    assert shown(*replay(notebook, 7, follow=True)).endswith("No more is said of experiment 7.")
 
 
 def utter(

@@ -70,7 +70,9 @@ def test_every_experiment_has_a_line_after_the_baseline(notebook: Notebook) -> N
             "2  Double the",
             "3  Warm up",
             "4  Widen",
-            "5  Decay",
+            "5  Halve",
+            "6  Warm up",
+            "7  Decay",
         )
     ]
     assert at == sorted(at)
@@ -88,27 +90,54 @@ def test_an_effect_is_that_of_the_verdict_with_its_standard_error(notebook: Note
 
 def test_without_a_verdict_from_trials_there_is_no_effect(notebook: Notebook) -> None:
     told = shown(experiments_report(notebook))
-    for words in ("3  Warm up", "4  Widen", "5  Decay"):
+    for words in ("3  Warm up", "4  Widen", "7  Decay"):
         assert "±" not in line_with(told, words)
         assert "0.0000" not in line_with(told, words)
 
 
 def test_the_end_says_what_all_of_it_came_to(notebook: Notebook) -> None:
-    *_, proof, improvement, came_to, took = shown(experiments_report(notebook)).splitlines()
-    assert proof == (
+    told = shown(experiments_report(notebook), 160)
+    assert told.partition("\n\n")[2].splitlines() == [
         "Certification 1 passed: 1 change, −0.0094 ± 0.0006 (certified, 3 seeds) bpb,"
-        " better on fresh seeds (end of the run)"
-    )
-    assert improvement == (
-        "Improvement over the baseline: −0.0096 ± 0.0017 (certified, 3 seeds) bpb"
-        " (1.2412 → 1.2315, −0.8 %)"
-    )
-    assert came_to == "5 experiments: 1 kept, 2 discarded, 1 crashed, 1 open"
-    assert took == "12 trials · 9 min · cost ≥$0.21 · 4 min of device time"
+        " better on fresh seeds (end of the run)",
+        "Certification 2 failed: 1 change, +0.0007 ± 0.0007 (not certified, 2 seeds) bpb,"
+        " no better on fresh seeds (end of the run)",
+        "On the stack: 1 change, −0.0016 ± 0.0014 (provisional, 1 seed) bpb expected",
+        "Proven gain: −0.0095 ± 0.0013 (certified, 5 seeds) bpb, 1.2412 → 1.2315, −0.8 %",
+        "7 experiments: 1 kept, 1 provisional, 1 dropped, 2 discarded, 1 crashed, 1 open",
+        "18 trials · 9 min · cost ≥$0.31 · 7 min of device time",
+    ]
+
+
+def test_what_is_on_the_stack_is_no_part_of_the_gain(notebook: Notebook) -> None:
+    before = read_results(notebook)
+    with notebook.transaction() as db:
+        db.execute("update stack set expected_bpb = 10 * expected_bpb")
+    after = read_results(notebook)
+    assert before.expected is not None and after.expected is not None
+    assert after.expected.bpb == pytest.approx(10 * before.expected.bpb)
+    assert after.improvement == before.improvement
+
+
+def test_what_passed_is_told_without_its_luck_and_what_failed_as_it_was_measured(
+    notebook: Notebook,
+) -> None:
+    passed, failed = read_results(notebook).certified
+    assert passed.effect and passed.proof.effect and failed.effect
+    assert passed.proof.effect.bpb < passed.effect.bpb < 0
+    assert failed.effect == failed.proof.effect
+    assert (passed.effect.kind, failed.effect.kind) == ("certified", "not certified")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_is_not_proven_has_another_colour_than_what_is(notebook: Notebook, width: int) -> None:
+    told = shown(experiments_report(notebook), width, colours=True)
+    assert "\x1b[32m−0.0111 ± 0.0036" in told and "\x1b[33m−0.0029 ± 0.0014" in told
+    assert "\x1b[33mOn the stack" in told and "\x1b[1;32mProven gain" in told
 
 
 def test_the_end_stands_in_whole_lines_on_a_terminal_of_80_columns(notebook: Notebook) -> None:
-    ends = [shown(experiments_report(notebook), width).splitlines()[-2:] for width in (80, 200)]
+    ends = [shown(experiments_report(notebook), width).splitlines()[-4:] for width in (80, 200)]
     assert ends[0] == ends[1]
 
 
@@ -116,7 +145,7 @@ def test_the_end_stands_in_whole_lines_on_a_terminal_of_80_columns(notebook: Not
 def test_nothing_is_lost_in_a_narrower_terminal(notebook: Notebook, width: int) -> None:
     told = shown(experiments_report(notebook), width)
     assert max(map(len, told.splitlines())) <= width
-    for words in ("−0.0111 ± 0.0036", "1.2301", "discard", "architecture", "≥$0.05", "0.5"):
+    for words in ("−0.0111 ± 0.0036", "1.2301", "provisional", "architecture", "≥$0.05", "0.5"):
         assert words in told
 
 
@@ -134,7 +163,7 @@ def test_a_reply_of_unknown_price_makes_the_cost_unknown(notebook: Notebook) -> 
     with notebook.transaction() as db:
         db.execute("update messages set dollars = null")
     told = shown(experiments_report(notebook))
-    assert line_with(told, "5  Decay").endswith("unknown")
+    assert line_with(told, "7  Decay").endswith("unknown")
     assert "· cost unknown ·" in told.splitlines()[-1]
 
 
@@ -232,6 +261,23 @@ def test_a_kept_experiment_shows_everything_from_direction_to_lesson(notebook: N
     assert "MFU unknown" in unwrapped and "The trial's own word: steps," in unwrapped
 
 
+def test_what_was_cut_shows_what_cut_it(notebook: Notebook) -> None:
+    told = " ".join(shown(one_experiment(notebook, 5)).split())
+    assert "dropped · efficiency" in told
+    assert "verdict dropped: −0.0017 ± 0.0017 (single run): better than the head" in told
+    assert "Certification 2: no better on fresh seeds +0.0007 ± 0.0007 (not certified" in told
+
+
+def test_what_is_on_the_stack_shows_what_is_left_of_its_effect_without_luck(
+    notebook: Notebook,
+) -> None:
+    told = " ".join(shown(one_experiment(notebook, 6)).split())
+    assert "provisional · schedule" in told
+    assert "−0.0029 ± 0.0014 bpb (single run, against the head of its day)" in told
+    assert "without its luck −0.0016 ± 0.0014" in told
+    assert "ertif" not in told
+
+
 def test_a_crash_shows_its_reason_and_the_end_of_its_log_quoted(notebook: Notebook) -> None:
     told = shown(one_experiment(notebook, 3), 80)
     assert "\n  ZeroDivisionError: division by zero\n" in told
@@ -245,7 +291,7 @@ def test_a_duplicate_says_of_which_experiment(notebook: Notebook) -> None:
 
 
 def test_an_open_experiment_shows_what_there_is(notebook: Notebook) -> None:
-    told = shown(one_experiment(notebook, 5))
+    told = shown(one_experiment(notebook, 7))
     assert "open · regularisation · desk 2" in told
     for word in ("measured", "verdict", "patch", "lesson"):
         assert f"\n{word}" not in told
@@ -253,7 +299,7 @@ def test_an_open_experiment_shows_what_there_is(notebook: Notebook) -> None:
 
 def test_an_experiment_that_has_only_begun_can_be_shown(notebook: Notebook) -> None:
     notebook.reserve_experiment("20260501-220000", "desk 3", None)
-    assert "Experiment 6: (no hypothesis)" in shown(one_experiment(notebook, 6))
+    assert "Experiment 8: (no hypothesis)" in shown(one_experiment(notebook, 8))
 
 
 def test_the_program_version_is_the_one_that_was_in_force(notebook: Notebook) -> None:
@@ -263,14 +309,14 @@ def test_the_program_version_is_the_one_that_was_in_force(notebook: Notebook) ->
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_one_experiment_fits_the_terminal(notebook: Notebook, width: int) -> None:
-    for number in range(1, 6):
+    for number in range(1, 8):
         told = shown(one_experiment(notebook, number), width)
         assert max(map(len, told.splitlines())) <= width
 
 
 @pytest.mark.parametrize("tell", [one_experiment, changes])
 def test_an_unknown_number_is_one_clear_line(notebook: Notebook, tell) -> None:
-    with pytest.raises(LabError, match=r"^the notebook has no experiment 9; the last one is 5$"):
+    with pytest.raises(LabError, match=r"^the notebook has no experiment 9; the last one is 7$"):
         tell(notebook, 9)
 
 
@@ -342,7 +388,7 @@ def test_what_an_experiment_changed_is_a_diff_against_its_head(notebook: Noteboo
 def test_no_change_is_an_empty_diff_and_no_baseline_an_error(
     notebook: Notebook, empty: Notebook
 ) -> None:
-    assert changes(notebook, 5) == ""
+    assert changes(notebook, 7) == ""
     with pytest.raises(LabError, match="baseline"):
         changes(empty)
 

@@ -161,6 +161,25 @@ def test_a_digest_shows_program_figures_failures_near_misses_and_what_was_left_o
     assert "- ada: optimizers" in text
 
 
+def test_what_is_not_proven_is_told_apart_from_what_is_and_with_its_uncertainty() -> None:
+    on_top = Entry(
+        number=4,
+        title="Decay",
+        category="schedule",
+        decision="provisional",
+        effect=-0.02,
+        error=0.005,
+    )
+    digest = DIGEST.model_copy(
+        update={"entries": (*DIGEST.entries, on_top), "head_bpb": 1.9382, "stacked": 1}
+    )
+    text = render(DirectorReads(digest=digest, people=()))
+    assert "incumbent 1.9500 (proven)" in text
+    assert "not proven yet: 1 changes, with which the head is expected to score 1.9382" in text
+    assert "#4 [schedule] Decay: provisional, effect -0.0200 ± 0.0050" in text
+    assert "expected to score" not in render(READS["director"])
+
+
 @pytest.mark.parametrize(
     ("who", "expected"),
     [

@@ -70,7 +70,8 @@ def certify(
     effect = paired_effect(head, incumbent, run, pair)
     if effect is not None and effect.seeds >= MIN_SEEDS:
         if effect.probability >= normal_below(limit(effect.seeds, len(seeds))):
-            return Certification(says="pass", reason="better on fresh seeds", effect=effect)
+            proven = effect.model_copy(update={"kind": "certified"})
+            return Certification(says="pass", reason="better on fresh seeds", effect=proven)
         if effect.bpb >= 0:
             return Certification(says="fail", reason="no better on fresh seeds", effect=effect)
     if step := next_run(head, incumbent, seeds, effect):
@@ -105,13 +106,16 @@ def next_run(
 def paired_effect(
     head: Sequence[Run], incumbent: Sequence[Run], run: Spread, pair: Spread
 ) -> Effect | None:
-    """The effect over the seeds that both have a score for: only these were run side by side."""
+    """The effect over the seeds that both have a score for: only these were run side by side.
+
+    Until it has passed it is not certified, and says so.
+    """
     both = {seed for seed, bpb in head if isfinite(bpb)}
     both &= {seed for seed, bpb in incumbent if isfinite(bpb)}
     if not both:
         return None
     sides = ([each for each in side if each[0] in both] for side in (head, incumbent))
-    return effect_of(*sides, run=run, pair=pair, kind="certified")
+    return effect_of(*sides, run=run, pair=pair, kind="not certified")
 
 
 def half(size: int, failed: Sequence[int]) -> int:

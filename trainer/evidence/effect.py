@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from trainer.evidence.spread import Spread
 from trainer.evidence.student import t_below, t_quantile
 
-Kind = Literal["certified", "provisional", "single run"]
+Kind = Literal["certified", "not certified", "provisional", "single run"]
 
 Run = tuple[int, float]  # seed, val_bpb
 

@@ -59,5 +59,6 @@ def prune(
         return Certification(says="fail", reason="no seed gave a pair of scores")
     sure = t_below((margin - effect.bpb) / effect.error, effect.freedom)
     if sure >= SURE:
-        return Certification(says="pass", reason="not needed, within the margin", effect=effect)
+        proven = effect.model_copy(update={"kind": "certified"})
+        return Certification(says="pass", reason="not needed, within the margin", effect=proven)
     return Certification(says="fail", reason="not surely within the margin", effect=effect)
