@@ -97,7 +97,7 @@ class Thinker(Nobody):
 
 @dataclass(frozen=True)
 class Shares:
-    """One run, seen from when all devices had a candidate to when the first had its last.
+    """One run, seen from when all devices had begun a candidate to when the first began its last.
 
     ``in_use`` is the share of the devices' time in which they trained, started up, scored or were
     smoke-tested on, ``by_trials`` that without the smoke tests; ``whole`` is ``in_use`` from the
@@ -135,7 +135,7 @@ def shares(notebook: Notebook) -> Shares:
     trials = [span for span in spans if span["kind"] in TRIAL and span["experiment"]]
     own = {name: [span for span in trials if span["device"] == name] for name in devices}
     begin = max(spans_of[0]["started"] for spans_of in own.values())
-    end = min(spans_of[-1]["started"] + spans_of[-1]["seconds"] for spans_of in own.values())
+    end = min(spans_of[-len(TRIAL)]["started"] for spans_of in own.values())
 
     def share(kinds: Sequence[str], begin: float, end: float) -> float:
         used = 0.0

@@ -13,6 +13,7 @@ from math import inf
 from statistics import fmean
 
 from org.lab import Lab
+from org.measuring import Asker, measure_soon
 from org.noise import pair_spread, run_spread
 from org.notebook import Incumbent, Notebook
 from org.stack import (
@@ -169,7 +170,7 @@ def _measure_pair(lab: Lab, proof: Proof, step: Certification) -> None:
     other_sha = proof.incumbent_sha if other == "incumbent" else proof.source_sha
     is_done = trials_under(lab.notebook, other_sha, [step.seed])
     sides = [step.side, *([] if is_done else [other])]
-    sides = sides[: len(lab.devices.names)]
+    sides = sides[: len(lab.devices.names) or 1]
     with ThreadPoolExecutor(len(sides), thread_name_prefix="certify") as pool:
         for future in [pool.submit(_measure, lab, proof, side, step.seed) for side in sides]:
             future.result()
@@ -182,7 +183,7 @@ def _measure(lab: Lab, proof: Proof, side: Side, seed: int) -> None:
     place = f"certify {side}"
     source = lab.notebook.source(source_sha)
     try:
-        trial = lab.measure(trial_id, source, seed, audit=True, desk=place, what=what)
+        trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, audit=True)
     finally:
         lab.onlooker.doing(place, "")
     lab.notebook.record_trial(trial_id, lab.run.id, None, "certify", trial)

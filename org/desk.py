@@ -15,6 +15,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from org.certifying import certify_stack, go_on
 from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
+from org.measuring import Asker, measure_soon
 from org.notebook import Experiment, Incumbent
 from org.purse import BudgetSpent
 from org.timings import desks_needed, most_desks
@@ -103,7 +104,7 @@ def measure_baseline(lab: Lab) -> None:
 def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     trial_id = f"baseline-{seed}"
     place, what = f"trial {seed}", f"baseline, seed {seed}"
-    trial = lab.measure(trial_id, source, seed, audit=True, desk=place, what=what)
+    trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, audit=True)
     lab.onlooker.doing(place, "")
     if trial.outcome != "completed":
         log = lab.folder / "trials" / trial_id / "log.txt"

@@ -153,8 +153,9 @@ def spoken(reply: Record) -> str:
         case Screening():
             return f"{'Approved' if reply.approved else 'Objection'}: {reply.reason}"
         case Review():
-            objection = "I object to keeping this. " if reply.objects else ""
-            return f"{objection}{reply.explanation}\nLesson: {reply.lesson}"
+            objection = "This must not go on the stack. " if reply.objects else ""
+            wish = "The stack should be certified now. " if reply.certify else ""
+            return f"{objection}{wish}{reply.explanation}\nLesson: {reply.lesson}"
         case Prose():
             return reply.text
         case _:

@@ -226,6 +226,12 @@ INDEXES = [
     ("stack", ["standing"], False),
 ]
 
+# All that `org status` sums up of them, so that it needs no look at the spans themselves: 0.12 s in
+# place of 0.68 s at 1,000,000 spans.
+SPANS_INDEX = """
+    create index if not exists idx_spans_totals
+    on spans (kind, device is not null, experiment is not null, seconds)"""
+
 SEARCHED = {
     "experiments": ["title", "change", "summary", "reason", "lesson"],
     "messages": ["speaker", "text"],
@@ -258,6 +264,7 @@ def create(db: Database) -> None:
             )
         for table, columns_indexed, unique in INDEXES:
             db.table(table).create_index(columns_indexed, unique=unique)
+        db.execute(SPANS_INDEX)
         for table, columns_searched in SEARCHED.items():
             db.table(table).enable_fts(columns_searched, create_triggers=True, tokenize="porter")
         for view, sql in VIEWS.items():
@@ -275,6 +282,8 @@ def _bring_up_to_date(db: Database) -> None:
             for table, columns_indexed, unique in INDEXES:
                 if table == name:
                     db.table(table).create_index(columns_indexed, unique=unique)
+            if name == "spans":
+                db.execute(SPANS_INDEX)
         else:
             known = db.table(name).columns_dict
             for column, kind in columns.items():

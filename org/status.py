@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from math import sqrt
 from statistics import fmean
 from typing import NoReturn
 
@@ -59,7 +60,7 @@ def read_audit(notebook: Notebook) -> Audit | None:
     if not before or not after or len(before) + len(after) < 3:
         return None
     run = run_spread(notebook, setting_of(notebook.runs()[-1]).profile)
-    share = (1 / len(before) + 1 / len(after)) ** 0.5
+    share = sqrt(1 / len(before) + 1 / len(after))
     return Audit(
         validation_gain=_gain(before, after, "val_bpb"),
         audit_gain=_gain(before, after, "audit_bpb"),

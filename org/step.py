@@ -9,6 +9,7 @@ from org.config import HypothesisConfig, RoleConfig, Roles
 from org.discussion import OnRecord, say
 from org.head import head_bpb, head_sha, judge, search_seed
 from org.lab import Lab
+from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.noise import is_disturbed
 from org.stack import Pushed, push
 from org.state import ExperimentState
@@ -120,29 +121,14 @@ class Step:
     def smoke_test(self, candidate_sha: str, device: Lease | None = None) -> Trial:
         """Whether the candidate runs at all: found out in seconds, and recorded as no trial.
 
-        On ``device`` where one is held; else beside the trials where there is room, or as a short
-        lease of its own.
-
         Raises:
             Stopped: the run was stopped before that was known.
         """
         test_id = f"{self.experiment.id}-{candidate_sha[:8]}"
-        source = self.notebook.source(candidate_sha)
-        told = {
-            "desk": self.experiment.desk,
-            "what": f"experiment {self.experiment.number}, smoke test",
-        }
-
-        def test(here: Lease) -> Trial:
-            return self.lab.smoke_test(here, test_id, source, **told, experiment=self.experiment.id)
-
+        source, asker = self.notebook.source(candidate_sha), self._asker("candidate")
         if device:
-            return test(device)
-        if self.lab.has_room_beside():
-            return self.lab.smoke_test_beside(
-                test_id, source, **told, experiment=self.experiment.id
-            )
-        return self.lab.on_device(test, **told, experiment=self.experiment.id, short=True)
+            return try_out_on(self.lab, asker, device, test_id, source)
+        return try_out(self.lab, asker, test_id, source)
 
     def on_device(self, work: Callable[[Lease], T]) -> T:
         """Do some work with the next free device, when it is this candidate's turn.
@@ -150,10 +136,11 @@ class Step:
         Raises:
             Stopped: the run was stopped before the work was done.
         """
-        what = f"experiment {self.experiment.number}, candidate trial"
-        return self.lab.on_device(
-            work, desk=self.experiment.desk, what=what, experiment=self.experiment.id
-        )
+        return on_device(self.lab, self._asker("candidate trial"), work)
+
+    def _asker(self, what: str) -> Asker:
+        what = f"experiment {self.experiment.number}, {what}"
+        return Asker(self.experiment.desk, what, self.experiment.id)
 
     def trial(self, candidate_sha: str, device: Lease) -> Trial:
         """Run the candidate on a device, once; a run that was done before is found again.
@@ -170,23 +157,14 @@ class Step:
         seed = self.notebook.settle_seed(self.experiment.id, search_seed(self.notebook))
         trial_id = f"{self.experiment.id}-{candidate_sha[:8]}-{seed}-{len(done) + 1}"
         source = self.notebook.source(candidate_sha)
-        what = f"experiment {self.experiment.number}, {'again' if done else 'candidate'} trial"
-        trial = self.lab.run_trial(
-            device,
-            trial_id,
-            source,
-            seed,
-            audit=False,
-            desk=self.experiment.desk,
-            what=what,
-            experiment=self.experiment.id,
-        )
+        asker = self._asker(f"{'again' if done else 'candidate'} trial")
+        trial = measure(self.lab, asker, device, trial_id, source, seed)
         self.notebook.record_trial(
             trial_id, self.lab.run.id, self.experiment.id, "candidate", trial
         )
-        self.lab.onlooker.measured(what, trial)
+        self.lab.onlooker.measured(asker.what, trial)
         if not done and is_disturbed(self.notebook, trial):
-            self.lab.onlooker.note(f"{what}: the machine was visibly disturbed; once more")
+            self.lab.onlooker.note(f"{asker.what}: the machine was visibly disturbed; once more")
             return self.trial(candidate_sha, device)
         return trial
 

@@ -54,11 +54,12 @@ def desks_needed(notebook: Notebook, devices_count: int) -> int:
     """How many desks keep so many devices busy: one for each that trains, and those that think.
 
     By Little's law as many are thinking at a time as thinking takes longer than a trial, for each
-    device; both are measured, over the latest experiments. Until then there is one.
+    device; both are measured, over the latest experiments. Until then they count as equally long.
     """
     thinking, training = _latest_seconds(notebook)
-    think = math.ceil(MARGIN * devices_count * thinking / training) if training else 1
-    return min(devices_count + max(think, 1), most_desks(devices_count))
+    ratio = MARGIN * thinking / training if training else 1.0
+    thinkers = max(1, math.ceil(devices_count * ratio))
+    return min(devices_count + thinkers, most_desks(devices_count))
 
 
 def most_desks(devices_count: int) -> int:
@@ -67,7 +68,10 @@ def most_desks(devices_count: int) -> int:
 
 
 def _latest_seconds(notebook: Notebook) -> tuple[float, float]:
-    """What thinking and trials have taken together in the latest experiments, in seconds."""
+    """What thinking and trials have taken in all in the latest experiments, in seconds.
+
+    A smoke test is part of what a patch needs until it is ready.
+    """
     rows = notebook.rows(
         f"""select kind, sum(seconds) as seconds from spans where experiment in (
             select id from experiments where decision is not null
@@ -76,7 +80,7 @@ def _latest_seconds(notebook: Notebook) -> tuple[float, float]:
     )
     took = {row["kind"]: row["seconds"] for row in rows}
     return (
-        sum(took.get(kind, 0.0) for kind in THINKING),
+        sum(took.get(kind, 0.0) for kind in (*THINKING, "smoke-tested")),
         sum(took.get(kind, 0.0) for kind in TRIAL),
     )
 
@@ -141,9 +145,10 @@ def timing_lines(notebook: Notebook) -> Iterator[str]:
     tested = timings.share("smoke-tested")
     idle = max(1 - timings.busy_share - tested, 0.0)
     yield (
-        f"{timings.trials_per_hour:.1f} trials an hour; devices busy {timings.busy_share:.1%}"
-        f" ({parts}), smoke tests {tested:.1%}, idle {idle:.1%}"
+        f"{timings.trials_per_hour:.1f} trials an hour; devices busy {timings.busy_share:.1%},"
+        f" smoke tests {tested:.1%}, idle {idle:.1%}"
     )
+    yield f"Of the devices' time: {parts}"
     each = [
         f"{kind} {duration(timings.desk[kind] / timings.experiments_count)}"
         for kind in DESK_WORK
@@ -156,5 +161,6 @@ def timing_lines(notebook: Notebook) -> Iterator[str]:
 def _totals(notebook: Notebook) -> list[dict[str, Any]]:
     return notebook.rows(
         """select kind, device is not null as on_device, experiment is not null as of_experiment,
-            sum(seconds) as seconds from spans group by 1, 2, 3"""
+            sum(seconds) as seconds
+        from spans group by kind, device is not null, experiment is not null"""
     )

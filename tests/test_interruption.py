@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from org.lab import Lab
@@ -265,3 +266,45 @@ def test_a_second_ctrl_c_abandons_the_trial_and_the_next_run_measures_the_baseli
     assert "'director' is asked for reply 1" in reason
     assert gates.begun == Counter(["gain 0.0 seed 1", "gain 0.0 seed 1", "gain 0.0 seed 2"])
     assert len(kept_sources(organization)) == 1
+
+
+class Reads(Nobody):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_device_whose_supervisors_die_is_set_aside_and_the_trial_is_run_on_another(
+    organize: Organize, gates: Gates
+):
+    more = {**NO_SANDBOX, "devices": ["cpu:0", "cpu:1"]}
+    organization = organize(
+        source=gated(gates.folder), more=more, script=plain_experiment("GAIN = 0.0", "GAIN = -1.0")
+    )
+    name, reads = "gain -1.0 seed 2", Reads()
+    gates.shut(name)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work, organization, reads)
+        for times in (1, 2):
+            gates.wait_until_begun(name, times)
+            (supervisor,) = [
+                each
+                for each in psutil.Process().children()
+                if "trainer.supervisor" in each.cmdline()
+            ]
+            supervisor.kill()
+        gates.wait_until_begun(name, 3)
+        gates.open(name)
+        worked = running.result()
+    assert (worked.reasons, worked.left) == ([], {})
+    (note,) = [each for each in reads.notes if "set aside" in each]
+    assert note.startswith("cpu:0 failed again and is set aside (cpu:1 left)")
+    assert organization.trials(1)[0][1] == "completed"
+    with organization.notebook() as notebook:
+        (row,) = notebook.rows("select device from trials where purpose = 'candidate'")
+    assert row["device"] == "cpu:1"
+    assert processes_about(organization.folder) == []
