@@ -5,6 +5,7 @@ from __future__ import annotations
 from org.noise import pair_spread, run_spread
 from org.notebook import Notebook
 from org.stack import stack
+from org.steady import shift_bpb
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement, fresh_value, place, run_error
 from trainer.setting import ProfileName
@@ -33,13 +34,20 @@ def search_seed(notebook: Notebook) -> int:
 
 
 def head_bpb(notebook: Notebook, profile: ProfileName, seed: int) -> float:
-    """What the head is expected to score under a seed: the incumbent's runs, and what is on it."""
+    """What the head is expected to score under a seed, on the machine as it is now, in bits per byte.
+
+    The incumbent's fresh runs, by how much it scores otherwise since the machine drifted, and what
+    is on it.
+
+    Raises:
+        KeyError: the baseline has not been measured yet.
+    """
     incumbent = notebook.incumbent()
     if incumbent is None:
         raise KeyError("the baseline has not been measured yet")
     runs = notebook.fresh_runs(incumbent.source_sha)
     spreads = {"run": run_spread(notebook, profile), "pair": pair_spread(notebook, profile)}
-    value = fresh_value(runs, seed, **spreads)
+    value = fresh_value(runs, seed, **spreads) + shift_bpb(notebook, incumbent.source_sha, seed)
     return value + sum(change.expected_bpb for change in stack(notebook))
 
 

@@ -45,8 +45,8 @@ class Lab:
 
     ``wall`` is what trials run behind (see `trainer.sandbox.find_wall`). ``stop`` asks for no new
     step, ``abandon`` also ends the trials at hand. ``moving`` is held while head or
-    incumbent change, ``certifying`` during a certification, ``beside`` by the one smoke test that
-    needs no device.
+    incumbent change, ``certifying`` during a certification, ``referring`` while the incumbent is
+    measured again, ``beside`` by the one smoke test that needs no device.
     ``count_tokens`` counts with the corpus's own tokenizer, which needs no download and errs on
     the high side for code and modern English.
     """
@@ -69,6 +69,7 @@ class Lab:
     abandon: threading.Event = field(default_factory=threading.Event)
     moving: threading.Lock = field(default_factory=threading.Lock)
     certifying: threading.Lock = field(default_factory=threading.Lock)
+    referring: threading.Lock = field(default_factory=threading.Lock)
     beside: threading.Lock = field(default_factory=threading.Lock)
     opened: float = field(default_factory=time.monotonic)
 

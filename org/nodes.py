@@ -171,6 +171,7 @@ def _run(step: Step, state: ExperimentState, device: Lease) -> ExperimentState:
         if test.outcome != "completed":
             return {**based, **_does_not_run(step, state, "crash", test)}
     based["candidate_sha"] = candidate_sha
+    step.measure_reference(device)
     trial = step.trial(candidate_sha, device)
     if trial.outcome == "completed":
         return {**based, "outcome": "measured"}

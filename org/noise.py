@@ -8,26 +8,12 @@ from statistics import fmean
 from org.notebook import Notebook
 from org.stack import proofs
 from trainer.evidence.effect import Run, paired
-from trainer.evidence.spread import Spread, disturbed, pooled, pooled_pairs, usual_spread
+from trainer.evidence.spread import Spread, pooled, pooled_pairs, usual_spread
 from trainer.setting import ProfileName
-from trainer.trial import Trial
 
 FRESH_RUNS = """
     select source_sha, seed, val_bpb from trials
     where purpose in ('baseline', 'certify') and outcome = 'completed' order by rowid"""
-
-# The budget is processor time: the share of its wall time that a trial got a core for.
-SHARES = """
-    select json_extract(trial_json, '$.budget_seconds') / training_seconds as share from trials
-    where outcome = 'completed' and training_seconds > 0 order by rowid desc limit 50"""
-
-
-def is_disturbed(notebook: Notebook, trial: Trial) -> bool:
-    """Whether the machine was visibly busier, or less so, while a trial trained than it usually is."""
-    if trial.outcome != "completed" or not trial.training_seconds or not trial.budget_seconds:
-        return False
-    history = [row["share"] for row in notebook.rows(SHARES) if row["share"]]
-    return disturbed(trial.budget_seconds / trial.training_seconds, history)
 
 
 def run_spread(notebook: Notebook, profile: ProfileName) -> Spread:

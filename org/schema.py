@@ -61,8 +61,9 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             ("candidate_sha", "sources", "sha"),
         ],
     ),
-    # One training run; `purpose` is baseline, candidate or certify. What counts for a source are
-    # its runs of the first and the last kind: it was not chosen by them.
+    # One training run; `purpose` is baseline, candidate, certify or reference (the incumbent again,
+    # on a machine that drifted). What counts for a source are its runs as baseline and in
+    # certifications: it was not chosen by them.
     "trials": (
         {
             "id": str,

@@ -10,9 +10,10 @@ from org.discussion import OnRecord, say
 from org.head import head_bpb, head_sha, judge, search_seed
 from org.lab import Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
-from org.noise import is_disturbed
+from org.reference import measure_reference
 from org.stack import Pushed, push
 from org.state import ExperimentState
+from org.steady import is_disturbed
 from roles.model import Model
 from roles.records import Digest, Verdict
 from trainer.devices import Lease
@@ -141,6 +142,10 @@ class Step:
     def _asker(self, what: str) -> Asker:
         what = f"experiment {self.experiment.number}, {what}"
         return Asker(self.experiment.desk, what, self.experiment.id)
+
+    def measure_reference(self, device: Lease) -> None:
+        """See `org.reference.measure_reference`."""
+        measure_reference(self.lab, self.experiment.desk, device)
 
     def trial(self, candidate_sha: str, device: Lease) -> Trial:
         """Run the candidate on a device, once; a run that was done before is found again.

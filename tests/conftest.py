@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,11 @@ from trainer.corpus import kjv_chapters
 from trainer.dataset import Dataset, build_dataset
 from trainer.setting import Setting
 from trainer.trial import run_trial
+
+
+def pytest_configure() -> None:
+    """One thread for torch in each worker: two with two each wait for one another, much longer."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

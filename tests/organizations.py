@@ -34,6 +34,8 @@ Said = tuple[str, Any]  # a role's name and its reply, as a script has them
 # Long enough that no load of the machine matters: whoever waits so long waits for nothing.
 PATIENCE_SECONDS = 90.0
 
+NO_SANDBOX = {"sandbox": "none"}  # for trials that say outside of their folder what they do
+
 # Two lines that each make it better by themselves, and more so together.
 TWO_LINES = SCRIPTED.replace("GAIN = 0.0\n", "GAIN = 0.0\nLIFT = 0.0\n").replace(
     "GAIN * likely", "(GAIN + LIFT) * likely"

@@ -18,6 +18,7 @@ from org.lab import Lab
 from org.notebook import Experiment
 from org.onlooker import Nobody
 from tests.organizations import (
+    NO_SANDBOX,
     Organization,
     direction,
     eventually,
@@ -78,7 +79,6 @@ def gates(tmp_path: Path) -> Gates:
     return Gates(tmp_path)
 
 
-NO_SANDBOX = {"sandbox": "none"}  # for trials that say outside of their folder what they do
 CANDIDATE, CERTIFY = "gain 1.0 seed 2", "gain 1.0 seed 1000"
 ALL_TRIALS = [
     *("gain 0.0 seed 1", "gain 0.0 seed 2", CANDIDATE, "gain 0.5 seed 2"),

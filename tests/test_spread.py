@@ -1,4 +1,4 @@
-"""Noise: pooled over groups, with a prior; and runs that were disturbed."""
+"""Noise: pooled over groups, with a prior."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import sqrt
 
 import pytest
 
-from trainer.evidence.spread import Spread, disturbed, pooled, pooled_pairs, usual_spread
+from trainer.evidence.spread import Spread, pooled, pooled_pairs, usual_spread
 
 PRIOR = Spread(bpb=0.005, freedom=2.0)
 
@@ -42,19 +42,3 @@ def test_without_pairs_two_runs_are_taken_as_independent() -> None:
 def test_pairs_that_agree_closely_bring_the_spread_of_pairs_down() -> None:
     pairs = [[-0.0040, -0.0042, -0.0041, -0.0039]] * 5
     assert pooled_pairs(pairs, PRIOR).bpb < 0.5 * PRIOR.bpb
-
-
-def test_a_run_at_half_the_usual_speed_was_disturbed_and_one_a_little_slower_was_not() -> None:
-    history = [40_000.0, 40_400.0, 39_700.0, 40_100.0, 39_900.0, 40_200.0]
-    assert disturbed(20_000.0, history)
-    assert disturbed(80_000.0, history)
-    assert not disturbed(38_500.0, history)
-
-
-def test_on_a_machine_that_is_always_unsteady_a_slow_run_is_nothing_special() -> None:
-    history = [40_000.0, 25_000.0, 33_000.0, 21_000.0, 38_000.0, 29_000.0]
-    assert not disturbed(20_000.0, history)
-
-
-def test_without_a_history_nothing_counts_as_disturbed() -> None:
-    assert not disturbed(1.0, [40_000.0] * 4)

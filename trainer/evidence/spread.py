@@ -1,10 +1,10 @@
-"""Noise: how far two runs of one source lie apart, and whether a run was disturbed."""
+"""Noise: how far two runs of one source lie apart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import log, sqrt
-from statistics import fmean, median
+from math import sqrt
+from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,10 +14,6 @@ from trainer.setting import ProfileName
 # runs of one source, so that three lucky baselines cannot make the noise vanish.
 USUAL_SHARE: dict[ProfileName, float] = {"cpu": 0.004, "gpu": 0.0004}
 PRIOR_FREEDOM = 2.0
-
-HISTORY_RUNS = 5  # fewer say nothing about what is usual
-STEADY_SHARE = 0.02  # runs of one source differ by this much in speed on a quiet machine
-FAR = 4.0  # robust standard deviations
 
 
 class Spread(BaseModel):
@@ -57,18 +53,3 @@ def pooled_pairs(differences: Iterable[Sequence[float]], run: Spread) -> Spread:
     """
     prior = Spread(bpb=sqrt(2) * run.bpb, freedom=PRIOR_FREEDOM)
     return pooled(differences, prior)
-
-
-def disturbed(rate: float, history: Sequence[float]) -> bool:
-    """Whether a run was visibly slower or faster than earlier runs of the same source.
-
-    Rates are tokens per second, or steps where the budget is fixed. The distance is taken in
-    logarithms, in robust standard deviations (1.4826 times the median absolute deviation:
-    Rousseeuw and Croux 1993), of which a quiet machine's unsteadiness is the least.
-    """
-    if len(history) < HISTORY_RUNS:
-        return False
-    logs = [log(each) for each in history]
-    middle = median(logs)
-    deviation = 1.4826 * median(abs(each - middle) for each in logs)
-    return abs(log(rate) - middle) > FAR * max(deviation, STEADY_SHARE)

@@ -1,0 +1,39 @@
+"""The incumbent is run again where the machine has drifted, so that candidates are judged fairly."""
+
+from __future__ import annotations
+
+from org.head import search_seed
+from org.lab import Lab
+from org.measuring import Asker, measure
+from org.steady import drifted, references_count
+from trainer.devices import Lease
+
+
+def measure_reference(lab: Lab, desk: str, device: Lease) -> None:
+    """Measure the incumbent once more if the machine has drifted since it was measured.
+
+    What it scores now moves what the head is expected to score (`org.head.head_bpb`), and counts
+    for nothing else: certifications measure both sides next to each other anyway. One desk does it.
+
+    Raises:
+        TrialAbandoned, TrialLost: see `trainer.trial.run_trial`.
+    """
+    if not lab.referring.acquire(blocking=False):
+        return
+    try:
+        source_sha, seed = lab.incumbent().source_sha, search_seed(lab.notebook)
+        drift = drifted(lab.notebook, source_sha, seed)
+        if drift is None:
+            return
+        lab.onlooker.note(
+            f"the machine is {abs(drift):.0%} {'faster' if drift > 0 else 'slower'} than when the"
+            " incumbent was measured: it is run again, to judge by"
+        )
+        count = references_count(lab.notebook, source_sha, seed) + 1
+        trial_id = f"reference-{source_sha[:12]}-{seed}-{count}"
+        asker = Asker(desk, "incumbent again, the machine has drifted")
+        trial = measure(lab, asker, device, trial_id, lab.notebook.source(source_sha), seed)
+        lab.notebook.record_trial(trial_id, lab.run.id, None, "reference", trial)
+        lab.onlooker.measured(asker.what, trial)
+    finally:
+        lab.referring.release()

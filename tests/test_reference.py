@@ -1,0 +1,109 @@
+"""A machine that drifts: the incumbent is run again, and candidates are judged by that run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from org.head import head_bpb, search_seed
+from org.notebook import Notebook
+from org.steady import drifted, references_count, shift_bpb
+from tests.notebooks import RUN, Night, completed
+from tests.organizations import Organization, plain_experiment, work
+from trainer.trial import Trial
+
+Organize = Callable[..., Organization]
+
+NUMBERS = count(1)
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Iterator[Notebook]:
+    with closing(Notebook(tmp_path / "notebook.sqlite")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def night(notebook: Notebook) -> Night:
+    night = Night(notebook)
+    night.measure_baseline()
+    return night
+
+
+def ran(source: str, seed: int, tokens_per_second: int) -> Trial:
+    """A run at this speed."""
+    speed = {"budget_seconds": 20.0, "tokens": 20 * tokens_per_second}
+    return completed(source, seed, 1.24).model_copy(update=speed)
+
+
+def at_speed(night: Night, tokens_per_second: int) -> None:
+    """A candidate's run at this speed, under the search seed."""
+    trial = ran(night.head, search_seed(night.notebook), tokens_per_second)
+    record(night, trial, "candidate")
+
+
+def record(night: Night, trial: Trial, purpose: str) -> None:
+    night.notebook.record_trial(f"run-{next(NUMBERS)}", RUN, None, purpose, trial)
+
+
+def drift_of(night: Night) -> float | None:
+    return drifted(night.notebook, night.head, search_seed(night.notebook))
+
+
+def test_a_drift_is_seen_once_enough_candidates_were_slower(night: Night) -> None:
+    for _ in range(5):
+        at_speed(night, 40_000)
+    assert drift_of(night) is None
+    for _ in range(5):
+        at_speed(night, 34_000)
+    assert drift_of(night) == pytest.approx(-0.15)
+
+
+def test_after_the_incumbent_was_run_again_the_drift_is_accounted_for(night: Night) -> None:
+    notebook, seed = night.notebook, search_seed(night.notebook)
+    for speed in (40_000, 34_000):
+        for _ in range(5):
+            at_speed(night, speed)
+    before = head_bpb(notebook, "cpu", seed)
+    counted = dict(notebook.fresh_runs(night.head))[seed]
+    record(night, completed(night.head, seed, counted + 0.03), "reference")
+    assert drift_of(night) is None
+    assert shift_bpb(notebook, night.head, seed) == pytest.approx(0.03)
+    assert head_bpb(notebook, "cpu", seed) == pytest.approx(before + 0.03)
+    assert references_count(notebook, night.head, seed) == 1
+    for _ in range(5):
+        at_speed(night, 34_000)
+    assert drift_of(night) is None
+    for _ in range(5):
+        at_speed(night, 40_000)
+    assert drift_of(night) == pytest.approx(40 / 34 - 1)
+
+
+def test_a_reference_counts_for_no_certificate_and_for_no_noise(night: Night) -> None:
+    notebook, seed = night.notebook, search_seed(night.notebook)
+    runs, scores = notebook.fresh_runs(night.head), notebook.baseline_runs()
+    record(night, completed(night.head, seed, 1.9), "reference")
+    assert (notebook.fresh_runs(night.head), notebook.baseline_runs()) == (runs, scores)
+
+
+def test_in_a_run_on_a_machine_that_drifts_the_incumbent_is_run_again(organize: Organize) -> None:
+    script = plain_experiment("GAIN = 0.0", "GAIN = -1.0")
+    organization = organize(script=script)
+    assert work(organization).reasons == []
+    with organization.notebook() as notebook:
+        (run,) = notebook.runs()
+        head, seed = run.baseline_sha, search_seed(notebook)
+        for number, speed in enumerate([40_000] * 5 + [34_000] * 5):
+            trial = ran(head, seed, speed)
+            notebook.record_trial(f"earlier-{number}", run.id, None, "candidate", trial)
+    organization.script = [*script, *plain_experiment("GAIN = 0.0", "GAIN = -2.0")]
+    organization.write()
+    assert work(organization).reasons == []
+    with organization.notebook() as notebook:
+        (row,) = notebook.rows("select * from trials where purpose = 'reference'")
+        assert (row["source_sha"], row["seed"], row["outcome"]) == (head, seed, "completed")
+        assert shift_bpb(notebook, head, seed) == 0.0  # the same to the last digit, as it should be

@@ -1,0 +1,53 @@
+"""Whether the machine was steady: a run that was disturbed, and a drift over many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log, sqrt
+from statistics import median
+
+HISTORY_RUNS = 5  # fewer say nothing about what is usual
+STEADY_SHARE = 0.02  # runs of one source differ by this much in speed on a quiet machine
+FAR = 4.0  # robust standard deviations
+
+# So much more or less speed is worth about as much as the noise of one run, and is looked for in
+# the median of five runs, whose own error is 2 to 3 %.
+DRIFT_SHARE = 0.04
+SURE = 2.0  # standard errors
+
+
+def disturbed(rate: float, history: Sequence[float]) -> bool:
+    """Whether a run was visibly slower or faster than earlier runs of the same source.
+
+    Rates are tokens per second, or steps where the budget is fixed. The distance is taken in
+    logarithms, in robust standard deviations, of which a quiet machine's unsteadiness is the least.
+    """
+    if len(history) < HISTORY_RUNS:
+        return False
+    logs = [log(each) for each in history]
+    return abs(log(rate) - median(logs)) > FAR * max(_deviation(logs), STEADY_SHARE)
+
+
+def drift(then: Sequence[float], latest: Sequence[float]) -> float | None:
+    """By which share the machine has become faster (or, negative, slower); None if it has hardly.
+
+    Both are rates, in tokens per second of budget, of runs of whatever sources were tried: then,
+    when the reference was measured, and just now. Medians are compared, in logarithms, since one
+    source may well be twice as fast as the next. The error of a median of n normal values is 1.25
+    standard deviations / √n.
+    """
+    if min(len(then), len(latest)) < HISTORY_RUNS:
+        return None
+    before, now = ([log(each) for each in rates] for rates in (then, latest))
+    shift = median(now) - median(before)
+    error = 1.25 * sqrt(sum(_deviation(logs) ** 2 / len(logs) for logs in (before, now)))
+    return exp(shift) - 1 if abs(shift) > max(DRIFT_SHARE, SURE * error) else None
+
+
+def _deviation(logs: Sequence[float]) -> float:
+    """A robust standard deviation: 1.4826 times the median absolute deviation.
+
+    Rousseeuw and Croux 1993, JASA 88(424).
+    """
+    middle = median(logs)
+    return 1.4826 * median(abs(each - middle) for each in logs)
