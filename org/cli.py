@@ -129,7 +129,7 @@ def status(live: bool, config_path: Path, lab: Path | None) -> None:
 @main.command()
 @CONFIG
 @LAB
-@click.option("--runs", type=click.IntRange(3), default=6, show_default=True, help="Of each kind.")
+@click.option("--runs", type=click.IntRange(2), default=6, show_default=True, help="Of each kind.")
 def noise(config_path: Path, lab: Path | None, runs: int) -> None:
     """Measure where the noise comes from: the baseline with the same and with different seeds.
 

@@ -46,10 +46,13 @@ class Series:
         return stdev(self.scores)
 
     @property
-    def steps_spread(self) -> float:
-        """Standard deviation of the steps that the budget bought, as a share of their mean."""
+    def steps_spread(self) -> float | None:
+        """Standard deviation of the steps that the budget bought, as a share of their mean.
+
+        None where train.py reports none.
+        """
         steps = [trial.steps for trial in self.trials]
-        return stdev(steps) / fmean(steps)
+        return stdev(steps) / fmean(steps) if any(steps) else None
 
 
 def all_series() -> list[Series]:
@@ -119,10 +122,10 @@ def report(series: list[Series]) -> Iterator[str]:
     yield f"{'repeated with':<27} runs  mean val_bpb  spread           steps"
     for one in series:
         runs = len(one.scores)
-        error = one.spread / sqrt(2 * (runs - 1))
+        error, steps = one.spread / sqrt(2 * (runs - 1)), one.steps_spread
         yield (
             f"{one.what:<27} {runs:>4}  {fmean(one.scores):>12.4f}"
-            f"  {one.spread:.4f} ± {error:.4f}  ± {one.steps_spread:.1%}"
+            f"  {one.spread:.4f} ± {error:.4f}  {'unknown' if steps is None else f'± {steps:.1%}'}"
         )
     machine, order, weights, both = (one.spread**2 for one in series)
     yield ""

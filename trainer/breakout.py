@@ -6,7 +6,6 @@ to a child, and to import what a trial needs.
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -77,7 +76,7 @@ def try_out(wall: str, environment: Mapping[str, str]) -> list[str]:
         Path(folder).chmod(0o755)  # the wall is to hold by itself
         secret.chmod(0o666)
         home.mkdir()
-        name = f"trial-{os.getpid()}"
+        name = Path(folder).name  # of nobody else, also where two threads try out a wall at once
         abstract.bind(f"\0{name}")
         abstract.listen()
         port = server.getsockname()[1]

@@ -12,14 +12,14 @@ FAR = 4.0  # standard deviations behind where trials lie that end well
 MIN_TRIALS = 50  # that ended well; before, nothing is known of how curves mislead
 
 
-def behind(curve: Curve, head: Curve) -> float | None:
-    """How far a trial is behind one of the head at `SHARE` of the budget, in nats per token.
+def behind(curve: Curve, head: Curve, share: float = SHARE) -> float | None:
+    """How far a trial is behind one of the head at a share of the budget, in nats per token.
 
     None while either curve does not reach so far. Straight lines between the points.
     """
-    if not curve or not head or min(curve[-1][0], head[-1][0]) < SHARE:
+    if not curve or not head or min(curve[-1][0], head[-1][0]) < share:
         return None
-    return _loss(curve) - _loss(head)
+    return _loss(curve, share) - _loss(head, share)
 
 
 def limit(well: Sequence[float]) -> float | None:
@@ -44,8 +44,8 @@ def hopeless(curve: Curve, head: Curve, well: Sequence[float]) -> bool:
     return distance is not None and far is not None and distance > far
 
 
-def _loss(curve: Curve) -> float:
+def _loss(curve: Curve, share: float) -> float:
     import numpy as np
 
     shares, losses = [share for share, _ in curve], [loss for _, loss in curve]
-    return float(np.interp(SHARE, shares, losses))
+    return float(np.interp(share, shares, losses))

@@ -1,0 +1,129 @@
+"""Would stopping early pay? The loss curves of a lab's trials, and what a rule would have made of them.
+
+Each trial is judged by what all others show, so that a lab of one night says what the rule does once
+it knows as much: `trainer.evidence.hopeless` waits for fifty trials that ended well.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import click
+
+from benchmarks.table import markdown
+from org.noise import pair_spread
+from org.notebook import Notebook
+from org.reading import reading
+from org.results import setting_of
+from trainer.evidence.hopeless import FAR, behind
+from trainer.evidence.stack import run_error
+from trainer.trial import Trial
+
+SHARES = (0.1, 0.2, 0.3, 0.5)
+BAD = 2.0  # standard errors of one run behind: what nobody would miss
+FEWEST = 8  # trials that ended well, to say anything
+
+
+class Ended(NamedTuple):
+    """One candidate's trial: how far it was behind at each share, and how it ended."""
+
+    behind_nats: tuple[float, ...]
+    effect_bpb: float
+    outside_share: float  # of the trial's seconds: start-up, scoring
+
+
+def read(notebook: Notebook) -> list[Ended]:
+    """All candidates' completed trials whose curve reaches far enough, beside the incumbent's run."""
+    rows = notebook.rows(
+        """select t.trial_json, e.effect, (
+            select r.trial_json from trials r where r.outcome = 'completed' and r.rowid < t.rowid
+            and r.seed = t.seed and r.purpose in ('baseline', 'certify', 'reference')
+            order by r.rowid desc limit 1) as head_json
+        from trials t join experiments e on e.id = t.experiment
+        where t.purpose = 'candidate' and t.outcome = 'completed' and e.effect is not null"""
+    )
+    ended = []
+    for row in rows:
+        if not row["head_json"]:
+            continue
+        trial, head = (Trial.model_validate_json(row[key]) for key in ("trial_json", "head_json"))
+        distances = [behind(trial.loss_curve, head.loss_curve, share) for share in SHARES]
+        known = tuple(each for each in distances if each is not None)
+        if len(known) == len(SHARES):
+            outside = 1 - trial.training_seconds / trial.total_seconds
+            ended.append(Ended(known, row["effect"], outside))
+    return ended
+
+
+def limit_without(own: int, well: Sequence[tuple[int, float]], far: float) -> float:
+    """The rule's limit from all that ended well but this one, ``far`` deviations out."""
+    others = [distance for place, distance in well if place != own]
+    deviation = stdev(others)
+    return max(fmean(others) + far * deviation, max(others) + deviation)
+
+
+def row(trials: Sequence[Ended], at: int, far: float, error: float) -> list[str]:
+    """What would have been stopped at one share of the budget."""
+    well = [
+        (place, trial.behind_nats[at])
+        for place, trial in enumerate(trials)
+        if trial.effect_bpb <= error
+    ]
+    stopped = [
+        trial
+        for place, trial in enumerate(trials)
+        if trial.behind_nats[at] > limit_without(place, well, far)
+    ]
+    bad = [trial for trial in trials if trial.effect_bpb > BAD * error]
+    falsely = sum(trial.effect_bpb <= error for trial in stopped)
+    hit = sum(trial in stopped for trial in bad)
+    saved = sum((1 - SHARES[at]) * (1 - trial.outside_share) for trial in stopped) / len(trials)
+    return [
+        f"{SHARES[at]:.0%}",
+        f"{far:g}",
+        f"{len(stopped)} of {len(trials)}",
+        f"{hit} of {len(bad)}",
+        f"{falsely} of {len(well)}",
+        f"{saved:.1%}",
+    ]
+
+
+@click.command(
+    epilog="""\b
+Example:
+  python -m benchmarks.stopping --lab labs/default"""
+)
+@click.option(
+    "--lab",
+    "labs",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    default=[Path("labs/default")],
+    help="May be given several times: trials of all are taken together.",
+)
+def main(labs: tuple[Path, ...]) -> None:
+    """Say what stopping hopeless trials early would have saved in a lab, and cost."""
+    trials, errors = [], []
+    for lab in labs:
+        with reading(Path("org.yaml"), lab) as notebook:
+            trials += read(notebook)
+            errors.append(run_error(pair_spread(notebook, setting_of(notebook.runs()[-1]).profile)))
+    error = fmean(errors)
+    well = sum(trial.effect_bpb <= error for trial in trials)
+    if well < FEWEST:
+        sys.exit(f"Only {well} trials ended well here; {FEWEST} are needed to say anything.")
+    rows = [["looked at", "deviations", "stopped", "of the bad", "of the good", "time saved"]]
+    rows += [row(trials, at, far, error) for at in range(len(SHARES)) for far in (2.0, 3.0, FAR)]
+    click.echo(markdown(rows))
+    click.echo(
+        f"\nbad: more than {BAD:g} standard errors of one run ({error:.4f} bpb) behind; good: at"
+        " most one.\ntime saved: of all seconds that candidates' trials took."
+    )
+
+
+if __name__ == "__main__":
+    main()
