@@ -95,15 +95,21 @@ def run(config_path: Path, lab: Path | None) -> None:
 @CONFIG
 @LAB
 def check(config_path: Path, lab: Path | None) -> None:
-    """Say whether everything is there to run: config, corpus, device, endpoint, disk."""
+    """Say whether everything is there to run: config, corpus, device, endpoint, disk.
+
+    With --lab of a lab that has begun, look at that lab instead: is its notebook intact, does every
+    verdict follow from its recorded trials, do notebook, git and files agree? It only reads, also
+    while a run goes on; the exit code is 1 where something does not hold.
+    """
     from org.checkup import checkup
+    from org.verifying import is_lab, verify
 
     findings = []
-    for finding in checkup(config_path, lab):
+    for finding in verify(lab) if lab and is_lab(lab) else checkup(config_path, lab):
         findings.append(finding)
         mark = click.style("ok " if finding.ok else "no ", fg="green" if finding.ok else "red")
         click.echo(f"{mark} {finding.name:<10} {finding.text}")
-    sys.exit(0 if all(finding.ok for finding in findings) else 2)
+    sys.exit(0 if all(finding.ok for finding in findings) else 1 if is_lab(lab) else 2)
 
 
 @main.command()

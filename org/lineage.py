@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,17 +43,20 @@ class Lineage:
     """The branch ``lab/<run>`` of a bare git repository in ``folder``, made if it is not there.
 
     Neither another repository that the folder lies in nor any of the user's git settings is read
-    or touched. What a branch may not be called is replaced by hyphens in its name.
+    or touched. What a branch may not be called is replaced by hyphens in its name. One that is
+    ``read_only`` is not made, and its methods that read are all that may be used.
 
     Raises:
         LineageError: git is missing, or no repository can be made there.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
+    def __init__(self, folder: Path, run: str, *, read_only: bool = False) -> None:
         self.folder = folder.absolute()
         plain_name = re.sub(r"[^\w-]+", "-", run).strip("-")
         self.branch = f"lab/{plain_name or 'run'}"
         self._ref = f"refs/heads/{self.branch}"
+        if read_only:
+            return
         with self._alone() as lock:
             self._git("init", "--quiet", "--bare", "--template=", lock=lock)
             self._git("symbolic-ref", "HEAD", self._ref, lock=lock)
@@ -105,6 +108,22 @@ class Lineage:
         """
         return self._git("cat-file", "blob", f"{commit}:{FILE_NAME}").decode()
 
+    def sources_at(self, commits: Sequence[str]) -> list[str | None]:
+        """The source of each commit, None where it is not there; one process for all of them."""
+        asked = "".join(f"{commit}:{FILE_NAME}\n" for commit in commits).encode()
+        answer, sources = self._git("cat-file", "--batch", given=asked), list[str | None]()
+        at = 0
+        while at < len(answer):
+            end = answer.index(b"\n", at)
+            head, at = answer[at:end], end + 1
+            if head.endswith(b" missing"):
+                sources.append(None)
+                continue
+            size = int(head.rpartition(b" ")[2])
+            sources.append(answer[at : at + size].decode())
+            at += size + 1
+        return sources
+
     def log(self) -> tuple[Kept, ...]:
         """The versions on the branch, the oldest first."""
         if self.head() is None:
@@ -151,6 +170,8 @@ class Lineage:
                 pass_fds=() if lock is None else (lock,),
             )
         except FileNotFoundError:
+            if not self.folder.is_dir():
+                raise LineageError(f"there is no repository in {self.folder}") from None
             raise LineageError("git is not installed; it keeps the versions of train.py") from None
         if done.returncode:
             reason = " ".join(done.stderr.decode(errors="replace").split())

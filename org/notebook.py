@@ -163,16 +163,21 @@ class Incumbent(Row):
 class Notebook:
     """The notebook of one lab; one object may be shared by all desks of a process.
 
+    One that is ``read_only`` is left as it is, byte for byte, and must be there.
+
     Raises:
         sqlite3.OperationalError: the file is locked by another process for longer than
             ``BUSY_SECONDS``, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+        uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
         self.db = Database(connection)
         self._lock = threading.RLock()
+        if read_only:
+            return
         self.db.enable_wal()
         self.db.execute("pragma foreign_keys = on")
         schema.create(self.db)
@@ -233,10 +238,10 @@ class Notebook:
 
     def runs(self) -> list[Run]:
         """All runs, in the order in which they were started."""
-        return [Run(**row) for row in self.rows("select * from runs order by started, rowid")]
+        return [Run(**row) for row in self.rows("select * from runs order by rowid")]
 
     def latest_run(self) -> Run | None:
-        row = self._row("select * from runs order by started desc, rowid desc limit 1")
+        row = self._row("select * from runs order by rowid desc limit 1")  # clocks may go back
         return Run(**row) if row else None
 
     def end_run(self, run_id: str) -> None:

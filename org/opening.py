@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -149,7 +150,7 @@ def _this_run(config: Config, notebook: Notebook, setting: Setting, dataset: Dat
     latest = notebook.latest_run()
     now = time.time()
     run = Run(
-        id=time.strftime("%Y%m%d-%H%M%S", time.localtime(now)),
+        id=_new_run_id(notebook, now),
         started=now,
         org_yaml=config.model_dump_json(),
         setting_json=setting.model_dump_json(),
@@ -163,6 +164,14 @@ def _this_run(config: Config, notebook: Notebook, setting: Setting, dataset: Dat
         return latest
     notebook.begin_run(run)
     return run
+
+
+def _new_run_id(notebook: Notebook, now: float) -> str:
+    """The time of day, which may come twice: clocks are put back."""
+    name = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    taken = {run.id for run in notebook.runs()}
+    others = (f"{name}-{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], others) if each not in taken)
 
 
 def _must_be_comparable(latest: Run, now: Run) -> None:

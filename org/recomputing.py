@@ -1,0 +1,210 @@
+"""Every verdict once more: from the recorded runs, as they were known when it was given.
+
+Yields a line for each that comes out otherwise.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from math import isclose
+from statistics import fmean
+from typing import Any
+
+from org.certifying import judged
+from org.head import judge
+from org.noise import pair_spread, run_spread
+from org.notebook import Experiment, Incumbent
+from org.past import Past
+from org.stack import Change, Proof, change_of, proofs
+from trainer.evidence.effect import Effect
+from trainer.evidence.stack import Placement
+from trainer.patch import Patch
+from trainer.setting import ProfileName, Setting
+from trainer.trial import Trial
+
+ON_THE_STACK = ("provisional", "keep", "dropped")
+
+# What changes what a run is held against, and since when.
+EVENTS = """
+    select ended as at from main.trials where purpose in ('baseline', 'certify')
+    union select ended from main.experiments where effect is not null
+    union select since from main.stack union select ended from main.certifications
+    order by at"""
+
+
+def wrong_verdicts(past: Past) -> Iterator[str]:
+    """What is wrong with the verdicts on experiments.
+
+    A run is held against the head by what was known when it was reviewed. That moment is not on
+    record, only when the reviewer had spoken and the experiment was closed: so the effect must
+    follow from the notebook as it was then, or before one of the things that happened since the
+    run had ended.
+    """
+    notebook = past.notebook
+    moments = [row["at"] for row in notebook.rows(EVENTS) if row["at"] is not None]
+    profiles = {
+        run.id: Setting.model_validate_json(run.setting_json).profile for run in notebook.runs()
+    }
+    for experiment in notebook.experiments(closed=True):
+        change, where = change_of(notebook, experiment.id), f"experiment {experiment.number}"
+        standing = change.standing if change else None
+        on_the_stack = experiment.decision if experiment.decision in ON_THE_STACK else None
+        if standing != on_the_stack:
+            yield f"{where} is {experiment.decision}, and on the stack {standing or 'there is none'}"
+        if experiment.effect is None:
+            if on_the_stack:
+                yield f"{where} is {experiment.decision} without an effect"
+            continue
+        if change is not None:
+            yield from _unlike(where, experiment, change)
+        yield from _wrong_effect(past, experiment, change, profiles[experiment.run], moments)
+
+
+def _unlike(where: str, experiment: Experiment, change: Change) -> Iterator[str]:
+    """What the stack has otherwise than the experiment."""
+    pairs = {
+        "head": (experiment.head_sha, change.head_sha),
+        "candidate": (experiment.candidate_sha, change.source_sha),
+        "effect": (experiment.effect, change.effect_bpb),
+        "error": (experiment.error, change.error_bpb),
+    }
+    for name, (one, other) in pairs.items():
+        if one != other:
+            yield f"{where}: its {name} is {one}, and {other} on the stack"
+
+
+def _wrong_effect(
+    past: Past,
+    experiment: Experiment,
+    change: Change | None,
+    profile: ProfileName,
+    moments: list[float],
+) -> Iterator[str]:
+    where = f"experiment {experiment.number}"
+    rows = past.notebook.rows(
+        "select ended, trial_json from main.trials where experiment = :id"
+        " and source_sha = :sha order by rowid desc limit 1",
+        {"id": experiment.id, "sha": experiment.candidate_sha},
+    )
+    trial = Trial.model_validate_json(rows[0]["trial_json"]) if rows else None
+    if trial is None or trial.val_bpb is None:
+        yield f"{where} has an effect, and its candidate no completed trial"
+        return
+    closed = experiment.ended or 0.0
+    between = moments[bisect_right(moments, rows[0]["ended"]) : bisect_right(moments, closed)]
+    first = None
+    for moment in dict.fromkeys([closed, *reversed(between)]):
+        placement, effect = _judged(past, experiment, trial, profile, moment)
+        first = first or (placement, effect)
+        if _alike(effect, experiment) and (change is None or _expected(placement, change)):
+            yield from _wrong_decision(where, experiment, placement)
+            return
+    assert first is not None
+    says = f"{first[1].bpb:+.6f} ± {first[1].error:.6f}"
+    told = f"{experiment.effect:+.6f} ± {experiment.error or 0.0:.6f}"
+    if change is not None and _alike(first[1], experiment):
+        says, told = f"{first[0].expected_bpb:+.6f}", f"{change.expected_bpb:+.6f}"
+        yield f"{where} is expected to bring {told}, from its runs follows {says}"
+        return
+    yield f"{where} has an effect of {told}, from its runs follows {says}"
+
+
+def _judged(
+    past: Past, experiment: Experiment, trial: Trial, profile: ProfileName, moment: float
+) -> tuple[Placement, Effect]:
+    assert trial.val_bpb is not None
+    patch = Patch.model_validate_json(experiment.patch_json or "")
+    with past.before(moment) as notebook:
+        return judge(notebook, profile, experiment.id, trial.val_bpb, trial.seed, patch.lines_added)
+
+
+def _alike(effect: Effect, experiment: Experiment) -> bool:
+    return _close(effect.bpb, experiment.effect) and _close(effect.error, experiment.error)
+
+
+def _expected(placement: Placement, change: Change) -> bool:
+    return _close(placement.expected_bpb, change.expected_bpb)
+
+
+def _wrong_decision(where: str, experiment: Experiment, placement: Placement) -> Iterator[str]:
+    """A reviewer may keep off the stack what is better, and may put nothing on it."""
+    stacked = experiment.decision in ON_THE_STACK
+    objects = (experiment.reason or "").startswith("The reviewer objects")
+    if stacked != (placement.says == "stack") and not (objects and not stacked):
+        yield f"{where} is {experiment.decision}, from its run follows {placement.says}"
+
+
+# --- certifications -------------------------------------------------------------------------------
+
+
+def wrong_certifications(past: Past) -> Iterator[str]:
+    """What is wrong with certifications, with the noise they began with, and what came of them."""
+    notebook = past.notebook
+    profile: ProfileName | None = None
+    for run in notebook.runs()[:1]:
+        profile = Setting.model_validate_json(run.setting_json).profile
+    incumbents = notebook.incumbents()
+    for proof in proofs(notebook):
+        where = f"certification {proof.number}"
+        assert profile is not None
+        with past.before(proof.started):
+            noise = {
+                "run": (proof.run_spread, run_spread(notebook, profile)),
+                "pair": (proof.pair_spread, pair_spread(notebook, profile)),
+            }
+        for name, (told, found) in noise.items():
+            if not (_close(told.bpb, found.bpb) and _close(told.freedom, found.freedom)):
+                yield f"{where}: its {name} noise is {told.bpb:.6f}, from the runs follows {found.bpb:.6f}"
+        if proof.ended is not None:
+            yield from _wrong_certification(past, proof)
+            yield from _wrong_outcome(proof, incumbents)
+    yield from _wrong_incumbents(past, incumbents)
+
+
+def _wrong_certification(past: Past, proof: Proof) -> Iterator[str]:
+    where, ended = f"certification {proof.number}", proof.ended or 0.0
+    with past.before(ended) as notebook:
+        step = judged(notebook, proof)
+    if step.says != proof.says:
+        yield f"{where} says {proof.says}, from its runs follows {step.says}: {step.reason}"
+    elif step.reason != proof.reason:
+        yield f"{where} says {proof.reason!r}, from its runs follows {step.reason!r}"
+    elif not _same_effect(step.effect, proof.effect):
+        yield f"{where}: its effect is {_text(proof.effect)}, from its runs follows {_text(step.effect)}"
+
+
+def _wrong_outcome(proof: Proof, incumbents: list[Incumbent]) -> Iterator[str]:
+    """What passed is the next incumbent; what failed is none."""
+    made = [each for each in incumbents if each.certification == proof.number]
+    wanted = [proof.source_sha] if proof.says == "pass" else []
+    if [each.source_sha for each in made] != wanted:
+        yield f"certification {proof.number}, {proof.says}: it made {len(made)} incumbents of its source"
+
+
+def _wrong_incumbents(past: Past, incumbents: list[Incumbent]) -> Iterator[str]:
+    for incumbent in incumbents:
+        with past.before(incumbent.since) as notebook:
+            runs = [bpb for _, bpb in notebook.fresh_runs(incumbent.source_sha)]
+        if not runs:
+            yield f"incumbent {incumbent.number} has no fresh run"
+        elif not _close(fmean(runs), incumbent.val_bpb):
+            yield f"incumbent {incumbent.number} scores {incumbent.val_bpb:.6f}, its fresh runs {fmean(runs):.6f}"
+
+
+def _same_effect(one: Effect | None, other: Effect | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    a, b = one.model_dump(), other.model_dump()
+    return all(_close(a[name], b[name]) for name in a)
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Whether two figures are the same but for the last digits, which machines differ in."""
+    if isinstance(one, float) and isinstance(other, float):
+        return isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(one == other)
+
+
+def _text(effect: Effect | None) -> str:
+    return effect.text if effect else "none"
