@@ -27,7 +27,7 @@ ON_THE_STACK = ("provisional", "keep", "dropped")
 
 # What changes what a run is held against, and since when.
 EVENTS = """
-    select ended as at from main.trials where purpose in ('baseline', 'certify')
+    select ended as at from main.trials where purpose != 'candidate'
     union select ended from main.experiments where effect is not null
     union select since from main.stack union select ended from main.certifications
     order by at"""

@@ -261,7 +261,7 @@ def test_a_lab_without_git_or_with_a_broken_notebook_is_named(lab: Path):
 def test_a_lab_in_which_a_run_goes_on_can_be_looked_at(finished: Looked):
     assert finished.faults == []
     assert len(finished.holds) == 11
-    for times, words in ((0, "0 experiments closed"), (-1, "2 incumbents: branch, train.py")):
+    for times, words in ((0, "0 experiments closed"), (-1, "2 experiments closed")):
         assert any(words in text for text in finished.holds[times])
 
 
