@@ -66,6 +66,7 @@ Examples:
   python -m org run --lab labs/second  the same organization in another lab
   python -m org notebook show 3        everything about experiment 3
   python -m org replay 3               who said what to whom
+  python -m org say "try a wider MLP"  to the director, who answers in the next experiment
   python -m org diff                   what the night changed in train.py""",
 )
 def main() -> None:
@@ -130,6 +131,30 @@ def status(live: bool, config_path: Path, lab: Path | None) -> None:
                 watch(book, Console())
         else:
             _print(told(book))
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  python -m org say "look at the schedule, the warm-up seems long"
+  python -m org say "WARMUP is worth a try" --lab labs/tonight
+  python -m org status             whether it is answered, and how"""
+)
+@click.argument("words", nargs=-1, required=True)
+@CONFIG
+@LAB
+def say(words: tuple[str, ...], config_path: Path, lab: Path | None) -> None:
+    """Leave a note for the director, who reads it before the next direction and answers it there.
+
+    It ranks with program.md, for that one direction. `status`, `replay` and `notebook show N` have
+    the answer. Without a run it waits for the next.
+    """
+    from org.notes import leave_note, this_person
+    from org.reading import reading
+
+    with reading(config_path, lab) as book:
+        note = leave_note(book, " ".join(words), this_person())
+    click.echo(f"Note {note.number} waits for the director of the next experiment.")
 
 
 @main.command()

@@ -55,7 +55,7 @@ class OnRecord:
             ModelError: the model could not be brought to answer; what it cost is on record.
             BudgetSpent: the call could cost more than the run may still spend.
         """
-        message_id = f"{self.experiment}/{self.step}/{brief.role}"
+        message_id = id_of(self.experiment, self.step, brief.role)
         kept = self.notebook.message(message_id)
         if kept is not None and kept.reply_json is not None:
             return _answer(kept, reply_type)
@@ -126,11 +126,16 @@ def _answer(message: Message, reply_type: type[Reply]) -> Answer[Reply]:
     )
 
 
+def id_of(experiment: str, step: str, speaker: str) -> str:
+    """The id of what someone says at a step of an experiment, known before it is said."""
+    return f"{experiment}/{step}/{speaker}"
+
+
 def say(notebook: Notebook, run: str, experiment: str, step: str, listener: str, text: str) -> None:
     """Keep what the lab itself has to say, once per step: a trial's result, a patch that fails."""
     notebook.record_message(
         Message(
-            id=f"{experiment}/{step}/lab",
+            id=id_of(experiment, step, "lab"),
             run=run,
             experiment=experiment,
             time=time.time(),
@@ -146,7 +151,8 @@ def spoken(reply: Record) -> str:
     """A reply as a person would say it."""
     match reply:
         case Direction():
-            return f"{reply.assignee}, look at {reply.category}: {reply.focus}\n{reply.reason}"
+            said = f"{reply.assignee}, look at {reply.category}: {reply.focus}\n{reply.reason}"
+            return f"{said}\nTo the notes of a person: {reply.answer}" if reply.answer else said
         case Hypothesis():
             expected = f"Expected effect {signed(reply.expected_effect)} bpb."
             return f"{reply.title}\n{reply.change}\n{reply.mechanism}\n{expected}"

@@ -13,6 +13,7 @@ from rich.text import Text
 from org.changes import changed_by, coloured
 from org.figures import clock, counted, day_and_clock, duration, effect_text, signed
 from org.notebook import Experiment, Notebook
+from org.notes import notes_of
 from org.plain import one_line, plain
 from org.reports import COLOURS, listing
 from org.results import Result, read_result
@@ -78,6 +79,9 @@ def _sayings(notebook: Notebook, result: Result) -> Iterator[tuple[str, str]]:
     experiment = result.experiment
     if direction := _record(Direction, experiment.direction_json):
         yield "direction", f"{direction.focus}\n{direction.reason}"
+        for note in notes_of(notebook, experiment.id):
+            yield "note", f"{note.author}: {note.text}"
+        yield "answer", direction.answer
     hypothesis = _record(Hypothesis, experiment.hypothesis_json)
     if hypothesis:
         yield "hypothesis", hypothesis.change

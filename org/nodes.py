@@ -49,11 +49,14 @@ def direct(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     person = step.roles.director
     program_sha = step.lab.read_program()
     reads = DirectorReads(
-        digest=step.digest(program_sha), people=step.lab.people, advice=state.get("advice", ())
+        digest=step.digest(program_sha),
+        people=step.lab.people,
+        notes=step.notes(person),
+        advice=state.get("advice", ()),
     )
     answer = director.direct(step.voice(person), person.name, step.prompt(person), reads)
     head = head_sha(step.notebook)
-    step.notebook.set_direction(step.experiment.id, answer.reply, program_sha, head)
+    step.set_direction(answer.reply, program_sha, head)
     return {
         "outcome": "directed",
         "direction": answer.reply,

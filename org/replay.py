@@ -16,6 +16,7 @@ from rich.text import Text
 
 from org.figures import clock, counted, day_and_clock, duration, money
 from org.notebook import Experiment, Message, Notebook
+from org.notes import Note
 from org.plain import one_line, plain
 from org.reports import COLOURS
 from org.results import numbered
@@ -32,6 +33,10 @@ NEW_EXPERIMENTS = """
 NEW_MESSAGES = """
     select m.* from messages m join experiments e on e.id = m.experiment
     where m.number > :last and e.number between :first and :final order by m.number"""
+NEW_NOTES = """
+    select n.* from notes n left join experiments e on e.id = n.experiment
+    where n.number > :last and (e.number between :first and :final or n.time >= :since)
+    order by n.number"""
 NEW_TRIALS = """
     select t.rowid as number, t.experiment, t.purpose, t.ended, t.trial_json
     from trials t left join experiments e on e.id = t.experiment
@@ -130,7 +135,8 @@ class _Ear:
             "final": first if only is not None else 2**62,
             "since": inf if only is not None else self._beginning(first),
         }
-        self._heard = {NEW_EXPERIMENTS: 0, NEW_MESSAGES: 0, NEW_TRIALS: 0, NEW_PROOFS: 0}
+        questions = (NEW_EXPERIMENTS, NEW_MESSAGES, NEW_NOTES, NEW_TRIALS, NEW_PROOFS)
+        self._heard = dict.fromkeys(questions, 0)
         self._experiments: dict[str | None, Experiment] = {}
         self._open: set[str] = set()
 
@@ -146,7 +152,7 @@ class _Ear:
         """What happened since it last listened, in the order of time; and whether that was all."""
         with self._notebook.transaction():  # all questions are put to one state of the notebook
             events = [*self._experiment_events(), *self._message_events(), *self._trial_events()]
-            events += self._proof_events()
+            events += [*self._note_events(), *self._proof_events()]
             run = self._notebook.latest_run()
         over = run is not None and run.ended is not None
         if self._only is not None:  # the last run may have ended without a verdict on it
@@ -192,6 +198,12 @@ class _Ear:
                 aside=" · ".join(_price(message)),
                 text=message.text,
             )
+
+    def _note_events(self) -> Iterator[Event]:
+        for row in self._new(NEW_NOTES):
+            note = Note(**row)
+            what = f"{note.author} → director"
+            yield Event(note.time, None, what, style="bold magenta", aside="a note", text=note.text)
 
     def _trial_events(self) -> Iterator[Event]:
         for row in self._new(NEW_TRIALS):

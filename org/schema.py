@@ -116,6 +116,20 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
         },
         [("run", "runs", "id"), ("experiment", "experiments", "id")],
     ),
+    # What a person has said to the director; `experiment` is the one that read it, and once
+    # `answered` is known the one that answered.
+    "notes": (
+        {
+            "number": int,
+            "time": float,
+            "author": str,
+            "text": str,
+            "experiment": str,
+            "answered": float,
+            "answer": str,
+        },
+        [("experiment", "experiments", "id")],
+    ),
     # What took how long, in wall seconds: the kinds are those of org/timings.py. Of an experiment,
     # unless it is NULL, and on a device, unless that is.
     "spans": (
@@ -209,6 +223,7 @@ PRIMARY_KEYS = {
     "sources": "sha",
     "programs": "sha",
     "messages": "number",
+    "notes": "number",
     "incumbents": "number",
     "stack": "number",
     "certifications": "number",
@@ -220,6 +235,7 @@ INDEXES = [
     ("experiments", ["normalized_sha"], False),
     ("messages", ["id"], True),
     ("messages", ["experiment"], False),
+    ("notes", ["experiment"], False),
     ("trials", ["experiment"], False),
     ("trials", ["source_sha"], False),
     ("spans", ["experiment"], False),

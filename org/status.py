@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
@@ -15,6 +16,7 @@ from rich.text import Text
 from org.figures import effect_text
 from org.noise import run_spread
 from org.notebook import Notebook
+from org.notes import latest_answered, waiting_notes
 from org.plain import one_line
 from org.results import read_results, setting_of
 from org.rows import certificates, headline, on_the_stack, totals
@@ -85,7 +87,18 @@ def status(notebook: Notebook) -> RenderableType:
     for experiment in notebook.experiments(closed=False):
         title = one_line(experiment.title or "no hypothesis yet")
         lines.append(Text(f"{experiment.desk}: experiment {experiment.number}, {title}"))
+    lines += [Text(line, "magenta") for line in note_lines(notebook)]
     return Group(*lines)
+
+
+def note_lines(notebook: Notebook) -> Iterator[str]:
+    """The note that was answered last, and those that wait for an answer."""
+    if last := latest_answered(notebook):
+        note, number = last
+        said = one_line(note.answer) or "the director had nothing to say to it"
+        yield f"Note {note.number} by {note.author}, answered in experiment {number}: {said}"
+    for note in waiting_notes(notebook):
+        yield f"Note {note.number} by {note.author}, waiting for the director: {one_line(note.text)}"
 
 
 def watch(notebook: Notebook, console: Console) -> NoReturn:

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from org.config import HypothesisConfig, RoleConfig, Roles
-from org.discussion import OnRecord, say
+from org.discussion import OnRecord, id_of, say
 from org.head import head_bpb, head_sha, judge, search_seed
 from org.lab import Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
+from org.notes import answer_notes, notes_of, take_notes
 from org.reference import measure_reference
 from org.stack import Pushed, push
 from org.state import ExperimentState
 from org.steady import is_disturbed
 from roles.model import Model
-from roles.records import Digest, Verdict
+from roles.records import Digest, Direction, Note, Verdict
 from trainer.devices import Lease
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
@@ -72,6 +73,18 @@ class Step:
     def say(self, listener: str, text: str) -> None:
         """Keep what the lab itself says to a role."""
         say(self.notebook, self.lab.run.id, self.experiment.id, self.name, listener, text)
+
+    def notes(self, person: RoleConfig) -> tuple[Note, ...]:
+        """What a person has said to the director; once they have spoken, only what they had read."""
+        spoken = self.notebook.message(id_of(self.experiment.id, self.name, person.name))
+        read = notes_of if spoken else take_notes
+        return tuple(note.as_read() for note in read(self.notebook, self.experiment.id))
+
+    def set_direction(self, direction: Direction, program_sha: str, head_sha: str) -> None:
+        """Keep the direction and, in the same moment, what it answers."""
+        with self.notebook.transaction():
+            self.notebook.set_direction(self.experiment.id, direction, program_sha, head_sha)
+            answer_notes(self.notebook, self.experiment.id, direction.answer)
 
     def discussion(self) -> str:
         """The end of what was said in this experiment so far, for an adviser."""

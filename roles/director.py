@@ -13,14 +13,16 @@ def direct(model: Model, role: str, prompt: str, reads: DirectorReads) -> Answer
 
     An unknown assignee is mended here, not asked for again: to a name within what was said, else
     to the one that comes nearest, else to the first of the people, of whom there is at least one.
-    The answer's text still says what the model said.
+    Where no person has left a note, there is nothing to answer. The answer's text still says what
+    the model said.
 
     Raises:
         ModelError: no direction could be had.
     """
     answer = model.ask(Brief(role=role, prompt=prompt, reads=reads), Direction)
     assignee = _whom(answer.reply.assignee, reads.people)
-    reply = answer.reply.model_copy(update={"assignee": assignee})
+    to_notes = answer.reply.answer.strip() if reads.notes else ""
+    reply = answer.reply.model_copy(update={"assignee": assignee, "answer": to_notes})
     return answer.model_copy(update={"reply": reply})
 
 

@@ -16,6 +16,7 @@ from typing import get_args
 
 from roles.candidates import Edits, candidates, edits_for, edits_to, values_meant
 from roles.constants import Constant, Value, find_constants, spoken
+from roles.heeding import asked_for, asks_for, heed
 from roles.model import Answer, Brief, ModelError, Reply
 from roles.moves import KNOBS, REWRITES
 from roles.records import (
@@ -126,9 +127,13 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
         for record in records
         if record.category not in busy | spent and record.category != weary
     ] or records
-    ranked = sorted(free, key=lambda record: (-record.promise, draw.random()))
+    wish, answer = heed(reads.notes, reads.people, spent)
+    wanted = [record for record in records if record.category in wish.categories]
+    ranked = sorted(wanted or free, key=lambda record: (-record.promise, draw.random()))
     best = ranked[0]
     remarks = [_standing(best)]
+    if wish.spoken:
+        remarks.insert(0, f"a person asks for {wish.spoken}")
     if len(ranked) > 1:
         remarks.append(f"next best is {_standing(ranked[1])}")
     if weary is not None:
@@ -137,9 +142,10 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
         remarks.append(f"open on other desks: {', '.join(sorted(busy))}")
     return Direction(
         category=best.category,
-        focus=_focus(best, reads.digest),
-        assignee=_assignee(reads.people, best.category, len(entries)),
+        focus=asks_for(wish.constant) + _focus(best, reads.digest),
+        assignee=wish.assignee or _assignee(reads.people, best.category, len(entries)),
         reason="; ".join(remarks)[:1500],
+        answer=answer,
     )
 
 
@@ -241,7 +247,11 @@ def hypothesize(
     # shuffles the order, so that the lab does not come back to the same one every time.
     luck = 0.8 if reads.digest.left_out else 0.0
     hopes = {move.title: move.gain * (1 - draw.uniform(0, luck)) for move in here or everything}
-    ranked = sorted(here or everything, key=lambda move: (-hopes[move.title], draw.random()))
+    asked = asked_for(reads.direction.focus)
+    ranked = sorted(
+        here or everything,
+        key=lambda move: (asked not in move.title.split(), -hopes[move.title], draw.random()),
+    )
     said = "\n".join(reads.objections)
     left = [move for move in ranked if move.title not in said]
     # An objection that names none of them was to whatever was best at its time.
@@ -252,10 +262,13 @@ def hypothesize(
             "(NAME = number) and rewrites lines that it knows, and none of these is left"
         )
     best = left[0]
+    instead = "" if here else f"{_nothing_left(category)} Instead: "
+    if asked and asked not in best.title.split():
+        instead += f"I know no further way to turn {asked} on this source. Instead: "
     return Hypothesis(
         title=best.title,
         category=best.category,
-        change=f"{'' if here else _nothing_left(category) + ' Instead: '}{best.change}"[:1500],
+        change=f"{instead}{best.change}"[:1500],
         mechanism=best.mechanism[:1500],
         expected_effect=-round(best.gain, 5),
     )

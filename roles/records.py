@@ -31,12 +31,16 @@ class Record(BaseModel):
 
 
 class Direction(Record):
-    """The director's choice: what to look at next, and who should."""
+    """The director's choice: what to look at next, and who should.
+
+    ``answer`` is what the director says to the notes of a person; empty where there are none.
+    """
 
     category: Category
     focus: Paragraph
     assignee: Line
     reason: Paragraph
+    answer: Paragraph = ""
 
 
 class Hypothesis(Record):
@@ -91,6 +95,13 @@ class Person(Record):
 
     name: Line
     focus: Paragraph = ""
+
+
+class Note(Record):
+    """What a person says to the director while the lab is at work; it ranks with the program."""
+
+    author: Line
+    text: Paragraph
 
 
 class Advice(Record):
@@ -148,6 +159,7 @@ class DirectorReads(Record):
 
     digest: Digest
     people: tuple[Person, ...]
+    notes: tuple[Note, ...] = ()
     advice: tuple[Advice, ...] = ()
 
 

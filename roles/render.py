@@ -21,6 +21,7 @@ from roles.records import (
     Entry,
     Hypothesis,
     HypothesisReads,
+    Note,
     Person,
     Reads,
     ReviewReads,
@@ -51,7 +52,11 @@ def render(reads: Reads, share: float = 1.0, source_characters: int | None = Non
     """
     match reads:
         case DirectorReads():
-            parts = [_digest(reads.digest, share), _people(reads.people)]
+            parts = [
+                _digest(reads.digest, share),
+                *map(_note, reads.notes),
+                _people(reads.people),
+            ]
         case HypothesisReads():
             parts = [
                 _digest(reads.digest, share),
@@ -209,6 +214,12 @@ def _entry(entry: Entry, noise_bpb: float, share: float) -> str:
 
 def _within(text: str, limit: float) -> str:
     return text if len(text) <= limit else f"{text[: int(limit)]}…"
+
+
+def _note(note: Note) -> str:
+    """A person's word, like the program: it stands as it is, whole."""
+    heading = f"A note to you by {line(note.author)}, a person: it ranks with the program"
+    return _part(heading, plain(note.text))
 
 
 def _people(people: tuple[Person, ...]) -> str:

@@ -26,6 +26,7 @@ def test_help_lists_every_command_with_an_example():
         "run",
         "check",
         "status",
+        "say",
         "notebook",
         "replay",
         "diff",
