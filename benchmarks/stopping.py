@@ -1,7 +1,8 @@
-"""Would stopping early pay? The loss curves of a lab's trials, and what a rule would have made of them.
+"""Would stopping hopeless trials early pay? The loss curves of a lab's trials, and a rule for them.
 
-Each trial is judged by what all others show, so that a lab of one night says what the rule does once
-it knows as much: `trainer.evidence.hopeless` waits for fifty trials that ended well.
+The rule stops what lies far outside of where trials lie that end well: schedules bend curves without
+moving their ends, so that less would not do. An organization does not stop trials, since on the CPU
+profile this saved next to nothing (`benchmarks/results.md`); here is how to see about another one.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import click
+import numpy as np
 
 from benchmarks.table import markdown
 from org.noise import pair_spread
 from org.notebook import Notebook
 from org.reading import reading
 from org.results import setting_of
-from trainer.evidence.hopeless import FAR, behind
 from trainer.evidence.stack import run_error
 from trainer.trial import Trial
 
-SHARES = (0.1, 0.2, 0.3, 0.5)
+Curve = Sequence[tuple[float, float]]  # share of the budget spent, training loss in nats per token
+
+SHARES = (0.1, 0.2, 0.3, 0.5)  # of the budget, at which a trial is looked at, once
+FAR = (2.0, 3.0, 4.0)  # standard deviations behind where trials lie that end well
 BAD = 2.0  # standard errors of one run behind: what nobody would miss
 FEWEST = 8  # trials that ended well, to say anything
 
@@ -59,8 +63,19 @@ def read(notebook: Notebook) -> list[Ended]:
     return ended
 
 
+def behind(curve: Curve, head: Curve, share: float) -> float | None:
+    """How far a trial is behind one of the head at a share of the budget, in nats per token.
+
+    None while either curve does not reach so far. Straight lines between the points.
+    """
+    if not curve or not head or min(curve[-1][0], head[-1][0]) < share:
+        return None
+    own, reference = (np.array(each).T for each in (curve, head))
+    return float(np.interp(share, *own) - np.interp(share, *reference))
+
+
 def limit_without(own: int, well: Sequence[tuple[int, float]], far: float) -> float:
-    """The rule's limit from all that ended well but this one, ``far`` deviations out."""
+    """How far behind is hopeless, by all that ended well but this one, ``far`` deviations out."""
     others = [distance for place, distance in well if place != own]
     deviation = stdev(others)
     return max(fmean(others) + far * deviation, max(others) + deviation)
@@ -117,7 +132,7 @@ def main(labs: tuple[Path, ...]) -> None:
     if well < FEWEST:
         sys.exit(f"Only {well} trials ended well here; {FEWEST} are needed to say anything.")
     rows = [["looked at", "deviations", "stopped", "of the bad", "of the good", "time saved"]]
-    rows += [row(trials, at, far, error) for at in range(len(SHARES)) for far in (2.0, 3.0, FAR)]
+    rows += [row(trials, at, far, error) for at in range(len(SHARES)) for far in FAR]
     click.echo(markdown(rows))
     click.echo(
         f"\nbad: more than {BAD:g} standard errors of one run ({error:.4f} bpb) behind; good: at"
