@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,8 @@ def run(config_path: Path, lab: Path | None) -> None:
     """Run the organization until its budget is spent, or go on where it was stopped.
 
     Ctrl-C finishes the trials at hand and stops; a second Ctrl-C abandons them. In both cases the
-    same command goes on later, and nothing is lost.
+    same command goes on later, and nothing is lost. `say`, `pause`, `resume` and `stop` steer it
+    from another terminal.
     """
     from org.running import run_here
 
@@ -155,6 +158,52 @@ def say(words: tuple[str, ...], config_path: Path, lab: Path | None) -> None:
     with reading(config_path, lab) as book:
         note = leave_note(book, " ".join(words), this_person())
     click.echo(f"Note {note.number} waits for the director of the next experiment.")
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  python -m org pause       the device is needed for something else
+  python -m org resume      it is free again"""
+)
+@CONFIG
+@LAB
+def pause(config_path: Path, lab: Path | None) -> None:
+    """Let the run in this lab finish what runs and begin nothing new, until `resume`.
+
+    No new experiment begins and no new trial gets a device. The hours of a pause are not charged
+    to the budget. It outlasts a stop and a restart, and may be given before a run.
+    """
+    from org import steering
+
+    _steer(steering.pause, config_path, lab)
+
+
+@main.command(epilog="""\b\nExample:\n  python -m org resume --lab labs/tonight""")
+@CONFIG
+@LAB
+def resume(config_path: Path, lab: Path | None) -> None:
+    """Let a paused run go on."""
+    from org import steering
+
+    _steer(steering.resume, config_path, lab)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  python -m org stop         as Ctrl-C in the terminal of the run
+  python -m org stop --now   as a second Ctrl-C
+  python -m org run          go on where it stopped"""
+)
+@click.option("--now", is_flag=True, help="Abandon the trials at hand; they are run again later.")
+@CONFIG
+@LAB
+def stop(now: bool, config_path: Path, lab: Path | None) -> None:
+    """Stop the run in this lab: the trials at hand are finished, and `run` goes on later."""
+    from org import steering
+
+    _steer(partial(steering.stop, now=now), config_path, lab)
 
 
 @main.command()
@@ -326,6 +375,15 @@ def init(folder: Path) -> None:
     for path in write_organization(folder):
         click.echo(f"wrote {path}")
     click.echo(f"Edit them, then: python -m org run --config {folder / 'org.yaml'}")
+
+
+def _steer(give: Callable[[Any, Path, str], str], config_path: Path, lab: Path | None) -> None:
+    """Give an order to the run of a lab, in the name of who sits here, and say what comes of it."""
+    from org.notes import this_person
+    from org.reading import folder_of, reading
+
+    with reading(config_path, lab) as book:
+        click.echo(give(book, folder_of(config_path, lab), this_person()))
 
 
 def _print(what: Any) -> None:

@@ -18,6 +18,7 @@ from org.lab import Lab, LabError, Stopped
 from org.measuring import Asker, measure_soon
 from org.notebook import Experiment, Incumbent
 from org.purse import BudgetSpent
+from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.records import Verdict
@@ -43,10 +44,17 @@ CHECKPOINTED = [
 def run(lab: Lab) -> list[str]:
     """Measure the baseline, then let all desks work; the reasons why desks closed early.
 
+    What people order from other terminals is followed all the while.
+
     Raises:
         LabError: the baseline could not be measured.
         Stopped: the run was stopped before the baseline was measured.
     """
+    with steered(lab):
+        return _run(lab)
+
+
+def _run(lab: Lab) -> list[str]:
     measure_baseline(lab)
     path = lab.folder / "checkpoints.sqlite"
     connection = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
@@ -132,12 +140,15 @@ class Desks:
         """Until the budget is spent or the run is stopped; the reasons why desks closed early."""
         with ThreadPoolExecutor(self._needed(most=True), thread_name_prefix="desk") as pool:
             try:
-                self._occupy(pool)
-                while self.working:
-                    done, _ = wait(self.working, return_when=FIRST_COMPLETED)
+                paused = self._occupy(pool)
+                while self.working or paused:
+                    look = LOOK_SECONDS if paused else None
+                    done, _ = wait(self.working, look, FIRST_COMPLETED)
                     for turn in done:
                         self._end(*self.working.pop(turn), turn)
-                    self._occupy(pool)
+                    if not self.working and paused:
+                        self.lab.going.wait(LOOK_SECONDS)
+                    paused = self._occupy(pool)
             except BaseException:
                 self.lab.stop.set()  # what we did not foresee ends all, or the pool would wait for ever
                 raise
@@ -151,16 +162,22 @@ class Desks:
         count = len(lab.devices.all_names if most else lab.devices.names)
         return most_desks(count) if most else desks_needed(lab.notebook, count)
 
-    def _occupy(self, pool: ThreadPoolExecutor) -> None:
-        """Give every desk that is needed and has nothing to do its next experiment."""
+    def _occupy(self, pool: ThreadPoolExecutor) -> bool:
+        """Give every desk that is needed and has nothing to do its next experiment.
+
+        True where a pause keeps it from doing so: then it has to be tried again later.
+        """
+        if not self.lab.going.is_set():
+            return not self.lab.stop.is_set()
         busy = {desk for desk, _ in self.working.values()} | {*self.closed} | self.penniless
         for desk in (f"desk {number + 1}" for number in range(self._needed())):
             if desk in busy or self.lab.stop.is_set():
                 continue
             if (experiment := _next_experiment(self.lab, desk, self.unfinished)) is None:
-                return
+                break
             turn = pool.submit(_do, self.lab, self.chart, self.saver, experiment)
             self.working[turn] = (desk, experiment)
+        return False
 
     def _end(self, desk: str, experiment: Experiment, turn: Future[None]) -> None:
         """What an experiment has come to, for its desk.

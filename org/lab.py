@@ -29,6 +29,7 @@ from trainer.devices import Devices
 from trainer.setting import Setting
 
 DIGEST_TOKENS = 8000
+GLANCE_SECONDS = 0.1  # between two looks of who waits for the end of a pause whether to stop
 
 
 class LabError(Exception):
@@ -39,12 +40,19 @@ class Stopped(Exception):
     """The run is being stopped; what is unfinished goes on with the next `org run`."""
 
 
+def _set() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass(frozen=True)
 class Lab:
     """A lab that is open for a run. Shared by all desks; every part is safe for threads.
 
     ``wall`` is what trials run behind (see `trainer.sandbox.find_wall`). ``stop`` asks for no new
-    step, ``abandon`` also ends the trials at hand. ``moving`` is held while head or
+    step, ``abandon`` also ends the trials at hand; while ``going`` is not set, the run is paused.
+    ``began`` is when this process took the lab, in Unix seconds. ``moving`` is held while head or
     incumbent change, ``certifying`` during a certification, ``referring`` while the incumbent is
     measured again, ``beside`` by the one smoke test that needs no device.
     ``count_tokens`` counts with the corpus's own tokenizer, which needs no download and errs on
@@ -67,11 +75,13 @@ class Lab:
     patience: Patience = field(default_factory=Patience)
     stop: threading.Event = field(default_factory=threading.Event)
     abandon: threading.Event = field(default_factory=threading.Event)
+    going: threading.Event = field(default_factory=_set)
     moving: threading.Lock = field(default_factory=threading.Lock)
     certifying: threading.Lock = field(default_factory=threading.Lock)
     referring: threading.Lock = field(default_factory=threading.Lock)
     beside: threading.Lock = field(default_factory=threading.Lock)
     opened: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=time.time)
 
     @property
     def people(self) -> tuple[Person, ...]:
@@ -83,6 +93,11 @@ class Lab:
         """Raises Stopped once a stop was asked for."""
         if self.stop.is_set():
             raise Stopped
+
+    def wait_while_paused(self) -> None:
+        """Wait until the run goes on. Raises Stopped once a stop was asked for."""
+        while not self.going.wait(GLANCE_SECONDS):
+            self.check_stop()
 
     def read_program(self) -> str:
         """Read program.md as it is now and keep it; its SHA-256."""
@@ -98,9 +113,9 @@ class Lab:
     def worked_seconds(self) -> float:
         """Wall seconds that this run has worked.
 
-        Breaks between two starts are left out, and waiting for an endpoint that is down.
+        Breaks between two starts are left out, pauses, and waiting for an endpoint that is down.
         """
-        now = time.monotonic() - self.opened - self.patience.down_seconds()
+        now = self.patience.clock() - self.opened - self.patience.uncharged_seconds()
         return self.run.worked_seconds + max(now, 0.0)
 
     def keep_time(self) -> None:
@@ -168,3 +183,15 @@ def exclusive(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a lab, and works in it."""
+    try:
+        with (folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

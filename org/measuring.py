@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from org.lab import Lab, LabError, Stopped
@@ -37,10 +38,11 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
     """
     lost = ""
     for _ in range(LOSSES_PER_TRIAL):
+        _wait_while_paused(lab, asker)
         lab.onlooker.doing(asker.desk, f"{asker.what}: waiting for a device")
         asked = time.time()
         try:
-            with lab.devices.lease(lab.stop, short=short) as device:
+            with _next_device(lab, asker, short=short) as device:
                 _keep(lab, asker, "waited", f"{asker.experiment}/waited {asked}", None, asked)
                 try:
                     return work(device)
@@ -53,6 +55,23 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
         except NoDeviceLeft:
             raise LabError(f"no device is left{f': {lost}' if lost else ''}") from None
     raise LabError(lost)
+
+
+@contextmanager
+def _next_device(lab: Lab, asker: Asker, *, short: bool) -> Iterator[Lease]:
+    """The next free device; one that comes free during a pause is let go again."""
+    while True:
+        with lab.devices.lease(lab.stop, short=short) as device:
+            if lab.going.is_set():
+                yield device
+                return
+        _wait_while_paused(lab, asker)
+
+
+def _wait_while_paused(lab: Lab, asker: Asker) -> None:
+    if not lab.going.is_set():
+        lab.onlooker.doing(asker.desk, f"{asker.what}: paused")
+        lab.wait_while_paused()
 
 
 def measure(
@@ -119,6 +138,7 @@ def try_out(lab: Lab, asker: Asker, test_id: str, source: str) -> Trial:
     Raises:
         Stopped, LabError: see `on_device`.
     """
+    _wait_while_paused(lab, asker)
     if not _has_room_beside(lab):
         return on_device(
             lab, asker, lambda device: try_out_on(lab, asker, device, test_id, source), short=True

@@ -37,6 +37,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         LabError: it cannot be opened; the message is one line.
         CorpusError: the corpus cannot be prepared.
     """
+    began = time.time()
     with exclusive(folder):
         names = device_names(config)
         stop = threading.Event()
@@ -65,6 +66,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 onlooker=onlooker,
                 patience=patience,
                 stop=stop,
+                began=began,
                 count_tokens=lambda text: len(encoding.encode_ordinary(text)),
             )
             _position_scripts(lab)

@@ -11,6 +11,11 @@ from org.lab import LabError
 from org.notebook import Notebook
 
 
+def folder_of(config_path: Path, folder: Path | None) -> Path:
+    """The lab that is meant: in ``folder``, or else the one that org.yaml names. Raises ConfigError."""
+    return folder or load_config(config_path, to_run=False).lab
+
+
 @contextmanager
 def reading(config_path: Path, folder: Path | None) -> Iterator[Notebook]:
     """The notebook of the lab in ``folder``, or else of the one that org.yaml names.
@@ -19,7 +24,7 @@ def reading(config_path: Path, folder: Path | None) -> Iterator[Notebook]:
         ConfigError: org.yaml cannot be read, and no folder was given.
         LabError: there is no notebook yet.
     """
-    folder = folder or load_config(config_path, to_run=False).lab
+    folder = folder_of(config_path, folder)
     path = folder / "notebook.sqlite"
     if not path.exists():
         raise LabError(f"there is no notebook in {folder} yet; `python -m org run` begins one")

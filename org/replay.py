@@ -21,6 +21,7 @@ from org.plain import one_line, plain
 from org.reports import COLOURS
 from org.results import numbered
 from org.stack import Proof
+from org.steering import Order
 from trainer.trial import Trial
 
 LOOK_SECONDS = 0.5  # between two looks at a notebook that another process writes
@@ -37,6 +38,7 @@ NEW_NOTES = """
     select n.* from notes n left join experiments e on e.id = n.experiment
     where n.number > :last and (e.number between :first and :final or n.time >= :since)
     order by n.number"""
+NEW_ORDERS = "select * from orders where number > :last and time >= :since order by number"
 NEW_TRIALS = """
     select t.rowid as number, t.experiment, t.purpose, t.ended, t.trial_json
     from trials t left join experiments e on e.id = t.experiment
@@ -135,7 +137,7 @@ class _Ear:
             "final": first if only is not None else 2**62,
             "since": inf if only is not None else self._beginning(first),
         }
-        questions = (NEW_EXPERIMENTS, NEW_MESSAGES, NEW_NOTES, NEW_TRIALS, NEW_PROOFS)
+        questions = (NEW_EXPERIMENTS, NEW_MESSAGES, NEW_NOTES, NEW_ORDERS, NEW_TRIALS, NEW_PROOFS)
         self._heard = dict.fromkeys(questions, 0)
         self._experiments: dict[str | None, Experiment] = {}
         self._open: set[str] = set()
@@ -152,7 +154,7 @@ class _Ear:
         """What happened since it last listened, in the order of time; and whether that was all."""
         with self._notebook.transaction():  # all questions are put to one state of the notebook
             events = [*self._experiment_events(), *self._message_events(), *self._trial_events()]
-            events += [*self._note_events(), *self._proof_events()]
+            events += [*self._person_events(), *self._proof_events()]
             run = self._notebook.latest_run()
         over = run is not None and run.ended is not None
         if self._only is not None:  # the last run may have ended without a verdict on it
@@ -199,11 +201,16 @@ class _Ear:
                 text=message.text,
             )
 
-    def _note_events(self) -> Iterator[Event]:
+    def _person_events(self) -> Iterator[Event]:
         for row in self._new(NEW_NOTES):
             note = Note(**row)
             what = f"{note.author} → director"
             yield Event(note.time, None, what, style="bold magenta", aside="a note", text=note.text)
+        for row in self._new(NEW_ORDERS):
+            order = Order(**row)
+            yield Event(
+                order.time, None, f"{order.author} → the run: {order.what}", style="bold magenta"
+            )
 
     def _trial_events(self) -> Iterator[Event]:
         for row in self._new(NEW_TRIALS):

@@ -18,6 +18,7 @@ from org.lab import Lab, Stopped
 from org.opening import open_lab
 from org.plain import one_line
 from org.reports import experiments_report
+from org.steering import GO_ON, by, paused_by, wind_down
 from org.terminal import Terminal
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
@@ -47,6 +48,9 @@ def run_here(config_path: Path, folder: Path | None) -> int:
             console.print(experiments_report(lab.notebook))
         if lab.stop.is_set():
             console.print(Text(f"\nStopped. To go on: python -m org run{where}"), soft_wrap=True)
+            if order := paused_by(lab.notebook):
+                still = f"It is paused {by(order)}; before that: {GO_ON}{where}"
+                console.print(Text(still), soft_wrap=True)
             return INTERRUPTED
         console.print(Text(f"\nTo go on:\n{further(where)}"), soft_wrap=True)
         for reason in reasons:
@@ -84,12 +88,7 @@ def stopping_gently(lab: Lab) -> Iterator[None]:
     """The first Ctrl-C lets the trials at hand finish, the second abandons them."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if lab.stop.is_set():
-            lab.abandon.set()
-            lab.onlooker.note("abandoning the trials at hand; they will be run again")
-        else:
-            lab.stop.set()
-            lab.onlooker.note("stopping after the trials at hand; Ctrl-C again abandons them")
+        wind_down(lab, now=lab.stop.is_set())
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

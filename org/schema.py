@@ -130,6 +130,8 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
         },
         [("experiment", "experiments", "id")],
     ),
+    # What a person told the run from another terminal: `what` is pause, resume, stop or stop now.
+    "orders": ({"number": int, "time": float, "author": str, "what": str}, []),
     # What took how long, in wall seconds: the kinds are those of org/timings.py. Of an experiment,
     # unless it is NULL, and on a device, unless that is.
     "spans": (
@@ -224,6 +226,7 @@ PRIMARY_KEYS = {
     "programs": "sha",
     "messages": "number",
     "notes": "number",
+    "orders": "number",
     "incumbents": "number",
     "stack": "number",
     "certifications": "number",

@@ -20,6 +20,7 @@ from org.notes import latest_answered, waiting_notes
 from org.plain import one_line
 from org.results import read_results, setting_of
 from org.rows import certificates, headline, on_the_stack, totals
+from org.steering import GO_ON, by, paused_by
 from org.timings import timing_lines
 
 REFRESH_SECONDS = 2.0
@@ -76,6 +77,8 @@ def status(notebook: Notebook) -> RenderableType:
     results = read_results(notebook)
     lines = [Text(headline(results), "bold")]
     lines += [Text(line, "dim") for line in certificates(results)]
+    if order := paused_by(notebook):
+        lines.insert(0, Text(f"Paused {by(order)}: nothing new begins. {GO_ON} goes on.", "yellow"))
     if stacked := on_the_stack(results):
         lines.append(Text(stacked, "yellow"))
     lines += [Text(line) for line in totals(results).split(" · ", 1)]

@@ -58,37 +58,37 @@ class Patience:
         self.pause = pause
         self.clock = clock
         self._lock = threading.Lock()
-        self._down = 0  # waits on an endpoint that is down, at this moment
-        self._down_since = 0.0
-        self._down_seconds = 0.0
+        self._uncharged = 0  # how many have a reason not to be charged, at this moment
+        self._uncharged_since = 0.0
+        self._uncharged_seconds = 0.0
 
-    def down_seconds(self) -> float:
-        """Wall seconds so far in which an endpoint that was down was waited for, by one or more.
+    def uncharged_seconds(self) -> float:
+        """Wall seconds so far that no budget is charged, as an endpoint that was down was waited for.
 
-        Rate limits are not in it: they are how an endpoint works.
+        So are those of a pause. Rate limits are not in it: they are how an endpoint works.
         """
         with self._lock:
-            now = self.clock() - self._down_since if self._down else 0.0
-            return self._down_seconds + now
+            now = self.clock() - self._uncharged_since if self._uncharged else 0.0
+            return self._uncharged_seconds + now
 
     def waiting(self, whom: str) -> Wait:
         """The waiting of one question to the model of this name."""
         return Wait(self, whom)
 
     @contextmanager
-    def down(self) -> Iterator[None]:
-        """Time inside counts as down, once however many wait."""
+    def uncharged(self) -> Iterator[None]:
+        """Time inside is charged to no budget, and counts once, however many are inside."""
         with self._lock:
-            if not self._down:
-                self._down_since = self.clock()
-            self._down += 1
+            if not self._uncharged:
+                self._uncharged_since = self.clock()
+            self._uncharged += 1
         try:
             yield
         finally:
             with self._lock:
-                self._down -= 1
-                if not self._down:
-                    self._down_seconds += self.clock() - self._down_since
+                self._uncharged -= 1
+                if not self._uncharged:
+                    self._uncharged_seconds += self.clock() - self._uncharged_since
 
 
 class Wait:
@@ -117,7 +117,7 @@ class Wait:
             raise ModelError(f"{self.whom}: {trouble}; given up after {_span(self.seconds)}")
         self._say(trouble, pause)
         if trouble.kind in ("down", "error"):
-            with self.patience.down():
+            with self.patience.uncharged():
                 self._pause(pause)
         else:
             self._pause(pause)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.organizations import Organization
+from tests.organizations import Gates, Organization, Start, processes_about
 from tests.sources import SCRIPTED
 from trainer.corpus import kjv_chapters
 from trainer.dataset import Dataset, build_dataset
@@ -85,3 +87,35 @@ def organize(
         return organization
 
     return written
+
+
+@pytest.fixture
+def gates(tmp_path: Path) -> Gates:
+    return Gates(tmp_path)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `python -m org run` as a person would; what is left of it in the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(organization: Organization) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "org", "run"],
+            cwd=organization.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    for process in processes_about(tmp_path):
+        process.kill()

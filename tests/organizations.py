@@ -7,8 +7,10 @@ a few lines behind the door to a device. Everything in between is the real thing
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -290,3 +292,38 @@ def processes_about(folder: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
     return found
+
+
+# --- a run of it as a person starts it, with trials that are held up ------------------------------
+
+Start = Callable[[Organization], subprocess.Popen[str]]
+
+
+class Gates:
+    """The gates that hold up the trials of `gated`, by name, and the trials that were begun."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "gates").mkdir()
+
+    def shut(self, name: str) -> None:
+        (self.folder / "gates" / name).touch()
+
+    def open(self, name: str) -> None:
+        (self.folder / "gates" / name).unlink()
+
+    @property
+    def begun(self) -> Counter[str]:
+        """How often each trial was begun."""
+        path = self.folder / "started"
+        return Counter(path.read_text().splitlines() if path.exists() else [])
+
+    def wait_until_begun(self, name: str, times: int = 1) -> None:
+        eventually(lambda: self.begun[name] == times)
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a process that ends well has said."""
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psutil
-import pytest
 
 from org.lab import Lab
 from org.notebook import Experiment
 from org.onlooker import Nobody
 from tests.organizations import (
     NO_SANDBOX,
+    Gates,
     Organization,
+    Start,
     direction,
+    ended,
     eventually,
     gated,
     idea,
@@ -49,34 +48,6 @@ class StopsAfterOne(Nobody):
 
     def closed(self, experiment: Experiment, head_bpb: float) -> None:
         self.lab.stop.set()
-
-
-class Gates:
-    """The gates that hold up the trials of `gated`, by name, and the trials that were begun."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "gates").mkdir()
-
-    def shut(self, name: str) -> None:
-        (self.folder / "gates" / name).touch()
-
-    def open(self, name: str) -> None:
-        (self.folder / "gates" / name).unlink()
-
-    @property
-    def begun(self) -> Counter[str]:
-        """How often each trial was begun."""
-        path = self.folder / "started"
-        return Counter(path.read_text().splitlines() if path.exists() else [])
-
-    def wait_until_begun(self, name: str, times: int = 1) -> None:
-        eventually(lambda: self.begun[name] == times)
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Gates:
-    return Gates(tmp_path)
 
 
 CANDIDATE, CERTIFY = "gain 1.0 seed 2", "gain 1.0 seed 1000"
@@ -148,42 +119,6 @@ def test_a_trial_that_was_abandoned_is_begun_afresh_and_nothing_else_is_repeated
 
 
 # --- a real process -------------------------------------------------------------------------------
-
-Start = Callable[[Organization], subprocess.Popen[str]]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start `python -m org run` as a person would; what is left of it in the end is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(organization: Organization) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "org", "run"],
-            cwd=organization.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-    for process in processes_about(tmp_path):
-        process.kill()
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    """What a process that ends well has said."""
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
-    return said
 
 
 def test_a_run_that_is_killed_during_a_trial_goes_on_without_a_lost_or_doubled_experiment(

@@ -61,7 +61,7 @@ def test_an_endpoint_that_is_down_for_an_hour_is_waited_for_and_that_is_said(clo
         model = model_at(server, patience=patience)
         answer = model.ask(BRIEF, Screening)
     assert 3600 <= answer.waited_seconds < 3700
-    assert patience.down_seconds() == answer.waited_seconds
+    assert patience.uncharged_seconds() == answer.waited_seconds
     assert clock.said[0].startswith(f"{model.name}: out of order (HTTP 503: away); waiting ")
     assert re.search("answers again, after 6[01] min$", clock.said[-1])
     assert 5 < len(clock.said) < 12
@@ -102,7 +102,7 @@ def test_an_endpoint_that_says_for_how_long_is_left_alone_for_so_long(
         model_at(server, patience=patience).ask(BRIEF, Screening)
     assert len(clock.pauses) == 1
     assert 85 <= clock.pauses[0] <= 100
-    assert patience.down_seconds() == 0  # a limit is how an endpoint works
+    assert patience.uncharged_seconds() == 0  # a limit is how an endpoint works
     assert "rate limit (HTTP 429: slow down); waiting " in clock.said[0]
 
 
@@ -169,14 +169,14 @@ def test_an_internal_error_of_a_way_that_has_worked_is_waited_out(clock: Clock) 
 def test_time_in_which_several_wait_for_what_is_down_counts_once() -> None:
     clock = Clock()
     patience = clock.patience()
-    with patience.down():
+    with patience.uncharged():
         clock.now = 10.0
-        with patience.down():
+        with patience.uncharged():
             clock.now = 30.0
         clock.now = 40.0
-        assert patience.down_seconds() == 40.0
+        assert patience.uncharged_seconds() == 40.0
     clock.now = 100.0
-    assert patience.down_seconds() == 40.0
+    assert patience.uncharged_seconds() == 40.0
 
 
 def test_another_model_is_not_held_up_by_one_that_is_down() -> None:
