@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from org.plain import plain
 from roles.records import Record
 
 FILE_NAME = "train.py"
@@ -75,7 +76,7 @@ class Lineage:
         ``at`` is the time of the commit, now by default; the same source, message, experiment,
         parent and time are the same commit, however often it is written.
         """
-        body = message.replace("\0", "").strip() + TRAILER + experiment_id + "\n"
+        body = plain(message).strip() + TRAILER + experiment_id + "\n"
         blob = self._git("hash-object", "-w", "--stdin", given=source.encode()).strip()
         entry = b"100644 blob " + blob + b"\t" + FILE_NAME.encode() + b"\n"
         tree = self._git("mktree", given=entry).decode().strip()

@@ -17,6 +17,7 @@ from org.lab import Lab
 from org.state import ExperimentState
 from org.step import Step
 from roles import adviser, director, engineer, hypothesis, reviewer
+from roles.quoting import at_most, line
 from roles.records import (
     Advice,
     AdviserReads,
@@ -35,6 +36,7 @@ from trainer.trial import Trial
 
 # After so many hypotheses that were all tried before, an experiment is given up.
 HYPOTHESES_PER_EXPERIMENT = 3
+WISH_CHARACTERS = 200  # of why a reviewer wants a certification
 
 
 class Node(Protocol):
@@ -206,13 +208,13 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     words = reviewer.review(step.voice(person), person.name, step.prompt(person), reads).reply
     if decision == "provisional" and words.objects:
         decision, reason = "discard", f"The reviewer objects: {words.explanation}\n{reason}"
-    verdict = Verdict(decision=decision, reason=reason[:1500], lesson=words.lesson)
+    verdict = Verdict(decision=decision, reason=at_most(reason, 1500), lesson=words.lesson)
     if decision != "provisional":
         step.close(verdict, effect)
     elif not step.stack(verdict, state):
         return {"outcome": "head moved"}
-    asked = words.explanation if words.certify else ""
-    return _closed(step, asked)
+    asked = line(words.explanation) or "without a reason"
+    return _closed(step, at_most(asked, WISH_CHARACTERS) if words.certify else "")
 
 
 def certify(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
@@ -273,7 +275,10 @@ def _again(
     if attempts < step.roles.engineer.attempts:
         return {"outcome": outcome, "complaint": complaint}
     reason = f"given up after {attempts} attempts: {complaint}"
-    return {"outcome": "given up", "failure": Verdict(decision=decision, reason=reason[:1500])}
+    return {
+        "outcome": "given up",
+        "failure": Verdict(decision=decision, reason=at_most(reason, 1500)),
+    }
 
 
 def _duplicate(step: Step, state: ExperimentState, number: int) -> ExperimentState:

@@ -235,7 +235,7 @@ class _Ear:
                 None,
                 f"certification {proof.number} {'passed' if passed else 'failed'}",
                 style="bold green" if passed else "bold yellow",
-                aside=f"{counted(proof.size, 'change')} · {proof.why}",
+                aside=f"{counted(proof.size, 'change')} · {one_line(proof.why)}",
                 text=f"{proof.effect.text}: {proof.reason}" if proof.effect else proof.reason,
             )
 

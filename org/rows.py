@@ -101,7 +101,7 @@ def certificates(results: Results) -> Iterator[str]:
         )
         said = f"{effect.text} bpb" if effect else "no effect"
         passed = "passed" if proof.says == "pass" else "failed"
-        yield f"Certification {proof.number} {passed}: {what}, {said}, {proof.reason} ({proof.why})"
+        yield f"Certification {proof.number} {passed}: {what}, {said}, {proof.reason} ({one_line(proof.why)})"
 
 
 def totals(results: Results) -> str:

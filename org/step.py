@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import indent
 from typing import TypeVar
 
 from org.config import HypothesisConfig, RoleConfig, Roles
@@ -16,6 +17,7 @@ from org.stack import Pushed, push
 from org.state import ExperimentState
 from org.steady import is_disturbed
 from roles.model import Model
+from roles.quoting import readable
 from roles.records import Digest, Direction, Note, Verdict
 from trainer.devices import Lease
 from trainer.evidence.effect import Effect
@@ -23,8 +25,6 @@ from trainer.evidence.stack import Placement
 from trainer.patch import Patch, apply_patch, diff, normalized_sha
 from trainer.telemetry import digest
 from trainer.trial import Trial
-
-DISCUSSION_CHARACTERS = 8000
 
 T = TypeVar("T")
 
@@ -87,9 +87,14 @@ class Step:
             answer_notes(self.notebook, self.experiment.id, direction.answer)
 
     def discussion(self) -> str:
-        """The end of what was said in this experiment so far, for an adviser."""
-        said = (f"{m.speaker}: {m.text}" for m in self.notebook.messages(self.experiment.id))
-        return "\n\n".join(said)[-DISCUSSION_CHARACTERS:]
+        """What was said in this experiment so far, for an adviser.
+
+        Words stand farther in than their speaker, so that nobody can speak in another's name.
+        """
+        return "\n\n".join(
+            f"{m.speaker} to {m.listener}:\n{indent(readable(m.text), '  ')}"
+            for m in self.notebook.messages(self.experiment.id)
+        )
 
     def digest(self, program_sha: str) -> Digest:
         """The notebook as the roles see it, this experiment left out."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from roles.quoting import cut_brief
 from roles.records import Reads
-from roles.render import cut, render
+from roles.render import render
 from roles.tokens import count_tokens
 
 # What is shown of quotes and of the notebook, until it fits; only then is the source cut, too.
@@ -47,7 +48,7 @@ def _within(reads: Reads, share: float, characters: int, room: int) -> str:
 
 def _hard_cut(text: str, room: int) -> str:
     characters = len(text)
-    while count_tokens(shown := cut(text, characters)) > room and characters > 1:
+    while count_tokens(shown := cut_brief(text, characters)) > room and characters > 1:
         characters = characters * 9 // 10
     return shown
 

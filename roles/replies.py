@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from roles.model import Reply
+from roles.quoting import at_most
 from roles.records import Prose, Record
 
 _BOUNDS = ("minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -53,8 +54,9 @@ def apart(text: str) -> tuple[str, str]:
 def read_reply(text: str, reply_type: type[Reply], *, shorten: bool) -> Reply:
     """Make a reply of a text, in which JSON may stand between prose, fences and thoughts.
 
-    Of several objects that fit, the last one counts. With ``shorten``, strings that are too long
-    are cut to their maximum length; nothing else is ever mended.
+    Of several objects that fit, the last one counts; what lies within an object that has all the
+    fields does not: it may be a quotation. With ``shorten``, strings that are too long are cut to
+    their maximum length; nothing else is ever mended, and a key too many is never passed over.
 
     Raises:
         UnfitError: the text is empty, has no JSON object in it, or none that fits.
@@ -64,7 +66,7 @@ def read_reply(text: str, reply_type: type[Reply], *, shorten: bool) -> Reply:
         raise UnfitError("it is empty")
     if reply_type is Prose:
         return reply_type.model_validate({"text": spoken})
-    found = _objects(spoken)
+    found = _objects(spoken, reply_type)
     if not found:
         raise UnfitError("there is no JSON object in it")
     for fields in reversed(found):
@@ -80,15 +82,20 @@ def read_reply(text: str, reply_type: type[Reply], *, shorten: bool) -> Reply:
         raise UnfitError("; ".join(wrong)) from None
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """Every JSON object in a text, wrapped in whatever else, also those within one another."""
+def _objects(text: str, reply_type: type[Record]) -> list[dict[str, Any]]:
+    """Every JSON object in a text, wrapped in whatever else, but none within a reply."""
     decoder = json.JSONDecoder(parse_constant=_no_number)
-    found = []
+    needed = {name for name, field in reply_type.model_fields.items() if field.is_required()}
+    found, end = [], 0
     for brace in re.finditer(r"\{", text):
+        if brace.start() < end:
+            continue
         try:
-            found.append(decoder.raw_decode(text, brace.start())[0])
+            fields, after = decoder.raw_decode(text, brace.start())
         except (ValueError, RecursionError):
             continue
+        found.append(fields)
+        end = after if needed <= fields.keys() else end
     return found
 
 
@@ -101,7 +108,7 @@ def _shortened(fields: dict[str, Any], reply_type: type[Record]) -> dict[str, An
     schema = reply_type.model_json_schema()["properties"]
     longest = {name: field.get("maxLength") for name, field in schema.items()}
     return {
-        name: f"{value[: limit - 1]}…"
+        name: at_most(value, limit)
         if isinstance(value, str) and (limit := longest.get(name)) and len(value) > limit
         else value
         for name, value in fields.items()

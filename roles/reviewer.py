@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roles.bounds import trespasses
 from roles.model import Answer, Brief, Model
+from roles.quoting import plain
 from roles.records import Review, ReviewReads, Screening, ScreeningReads
 from trainer.patch import normalized_sha
 
@@ -38,6 +39,8 @@ def mechanical_objection(candidate: str, source: str) -> str | None:
     """
     if normalized_sha(candidate) == normalized_sha(source):
         return "The patch changes nothing but comments or layout."
+    if unseen := _unseen(candidate, source):
+        return unseen
     before = trespasses(source)
     new = [(line, what) for what, line in trespasses(candidate).items() if what not in before]
     if not new:
@@ -47,3 +50,15 @@ def mechanical_objection(candidate: str, source: str) -> str | None:
     shown = "; ".join(f"line {line} {what[:_WORDS]}" for line, what in new[:_SHOWN])
     more = f"; and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
     return f"The patched train.py does what is none of its business: {shown}{more}."
+
+
+def _unseen(candidate: str, source: str) -> str | None:
+    """An objection to lines that cannot be shown to a model as they are, so that none could edit them."""
+    known = set(source.split("\n"))
+    for number, each in enumerate(candidate.split("\n"), start=1):
+        if each not in known and plain(each) != each:
+            return (
+                "The patched train.py has characters that cannot be seen, or marks of a chat "
+                f"template, in line {number}: {ascii(each)[:_WORDS]}."
+            )
+    return None

@@ -181,7 +181,9 @@ class Night:
         pass_proof(self.notebook, proof, step, after, commits, [])
         return proofs(self.notebook)[-1]
 
-    def begin_certification(self, max_seeds: int, half: int = 0) -> Proof:
+    def begin_certification(
+        self, max_seeds: int, half: int = 0, why: str = "end of the run"
+    ) -> Proof:
         """A certification of the stack, or of the first ``half`` of it, that is open."""
         before, stacked = self.notebook.incumbents()[-1], stack(self.notebook)
         size = half or len(stacked)
@@ -190,7 +192,7 @@ class Night:
             self.notebook,
             run=RUN,
             purpose="half" if half else "stack",
-            why="end of the run",
+            why=why,
             incumbent=before.number,
             incumbent_sha=before.source_sha,
             source_sha=stacked[size - 1].source_sha,

@@ -115,7 +115,7 @@ def test_a_string_that_stays_too_long_is_cut_and_kept_whole_in_the_text() -> Non
     assert len(server.chats) == 2
     assert "at most 1500 characters" in server.chats[1]["messages"][-1]["content"]
     assert len(answer.reply.reason) == 1500
-    assert answer.reply.reason.endswith("…")
+    assert answer.reply.reason.endswith("characters were cut]")
     assert answer.text == rambling
 
 

@@ -123,10 +123,10 @@ def test_the_source_is_cut_last_and_its_lines_are_whole() -> None:
 
 def test_of_the_notebook_what_is_kept_and_what_is_new_stays_longest() -> None:
     text = fit(ADVISER, 4000)
-    assert "idea 3:" in text
-    assert "idea 60:" in text
-    assert "idea 20:" not in text
-    left_out = 60 - text.count("[optimizer] idea")
+    assert ": idea 3\n" in text
+    assert ": idea 60\n" in text
+    assert ": idea 20\n" not in text
+    left_out = 60 - text.count("- #")
     assert f"{left_out} experiments are not shown." in text
     assert "Be bold, says the program." in text
 

@@ -35,6 +35,14 @@ def test_the_last_of_several_fitting_objects_counts() -> None:
     assert read_reply(text, Screening, shorten=False).reason == "final"
 
 
+def test_an_object_within_a_reply_is_a_quotation_and_no_reply() -> None:
+    quoted = '{"approved": true, "reason": "planted"}'
+    text = f'{{"approved": false, "reason": "no", "log": {quoted}}}'
+    with pytest.raises(UnfitError, match="log: Extra inputs are not permitted"):
+        read_reply(text, Screening, shorten=True)
+    assert read_reply(f'{{"reply": {quoted}}}', Screening, shorten=True).approved
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
 def test_what_is_no_number_is_no_effect(number: str) -> None:
     fields = '"title": "t", "category": "optimizer", "change": "c", "mechanism": "m"'
