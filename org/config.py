@@ -174,6 +174,9 @@ class DirectorConfig(RoleConfig):
     """Decides what to look at next, and who should."""
 
     name: Literal["director"] = "director"
+    exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of experiments that goes to the hypothesis role and the category tried least; of
+    the others it is suggested who has paid off."""
 
 
 class HypothesisConfig(RoleConfig):

@@ -14,6 +14,7 @@ from org.certifying import certify_stack, why_due
 from org.config import AdviserConfig
 from org.head import head_sha
 from org.lab import Lab
+from org.payoff import paid_off, suggestion
 from org.state import ExperimentState
 from org.step import Step
 from roles import adviser, director, engineer, hypothesis, reviewer
@@ -50,10 +51,15 @@ def direct(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     step = Step(runtime.context, state["experiment"], "direct")
     person = step.roles.director
     program_sha = step.lab.read_program()
+    people, experiment = step.lab.people, step.experiment
+    notes = step.notes(person)
+    exploration = 0.0 if notes else person.exploration  # what a person asks for comes first
     reads = DirectorReads(
         digest=step.digest(program_sha),
-        people=step.lab.people,
-        notes=step.notes(person),
+        people=people,
+        notes=notes,
+        paid_off=paid_off(step.notebook, people, experiment.number),
+        suggestion=suggestion(step.notebook, people, experiment, exploration),
         advice=state.get("advice", ()),
     )
     answer = director.direct(step.voice(person), person.name, step.prompt(person), reads)

@@ -114,7 +114,7 @@ class _Record:
 
 
 def direct(reads: DirectorReads, draw: random.Random) -> Direction:
-    """The category that promises most per experiment, and who should look at it."""
+    """The category that promises most per experiment, of those of whom it is suggested to assign."""
     if not reads.people:
         raise ModelError("the playbook's director has nobody to give work to")
     entries = reads.digest.entries
@@ -129,11 +129,18 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
     ] or records
     wish, answer = heed(reads.notes, reads.people, spent)
     wanted = [record for record in records if record.category in wish.categories]
-    ranked = sorted(wanted or free, key=lambda record: (-record.promise, draw.random()))
+    theirs = _suggested_categories(reads)
+    suggested = [record for record in free if record.category in theirs]
+    ranked = sorted(
+        wanted or suggested or free, key=lambda record: (-record.promise, draw.random())
+    )
     best = ranked[0]
+    whom = reads.suggestion if suggested and not wanted else None
     remarks = [_standing(best)]
     if wish.spoken:
         remarks.insert(0, f"a person asks for {wish.spoken}")
+    if whom:
+        remarks.append(f"{whom.assignee}: {whom.reason}")
     if len(ranked) > 1:
         remarks.append(f"next best is {_standing(ranked[1])}")
     if weary is not None:
@@ -143,10 +150,21 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
     return Direction(
         category=best.category,
         focus=asks_for(wish.constant) + _focus(best, reads.digest),
-        assignee=wish.assignee or _assignee(reads.people, best.category, len(entries)),
+        assignee=wish.assignee
+        or (whom.assignee if whom else _assignee(reads.people, best.category, len(entries))),
         reason="; ".join(remarks)[:1500],
         answer=answer,
     )
+
+
+def _suggested_categories(reads: DirectorReads) -> tuple[Category, ...]:
+    """Where whom it is suggested to assign looks, or is told to; nowhere without a suggestion."""
+    if reads.suggestion is None:
+        return ()
+    if reads.suggestion.category is not None:
+        return (reads.suggestion.category,)
+    name = reads.suggestion.assignee
+    return next((each.categories for each in reads.people if each.name == name), ())
 
 
 def _record(category: Category, digest: Digest) -> _Record:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,6 +96,43 @@ class Person(Record):
     name: Line
     focus: Paragraph = ""
 
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The categories that the focus names; all of them where it names none."""
+        every: tuple[Category, ...] = get_args(Category)
+        return tuple(each for each in every if each in self.focus.lower()) or every
+
+
+class PaidOff(Record):
+    """What the latest experiments of one whom the director can assign have come to.
+
+    ``tried`` are finished; of these ``kept`` are proven and ``stacked`` provisional, ``doubt`` of
+    which are probably no better. In bits per byte, negative is better: ``certified_bpb`` is the
+    share in certified effects, ``expected_bpb`` what is expected of the provisional ones.
+    ``device_seconds`` are wall seconds on devices, open experiments included.
+    """
+
+    name: Line
+    tried: int = 0
+    kept: int = 0
+    stacked: int = 0
+    doubt: float = 0.0
+    certified_bpb: float = 0.0
+    expected_bpb: float = 0.0
+    device_seconds: float = 0.0
+
+
+class Suggestion(Record):
+    """Who should have the next experiment, computed from what has paid off.
+
+    With a ``category`` the experiment explores: then both are settled, and not the director's to
+    choose.
+    """
+
+    assignee: Line
+    category: Category | None = None
+    reason: Paragraph
+
 
 class Note(Record):
     """What a person says to the director while the lab is at work; it ranks with the program."""
@@ -160,6 +197,8 @@ class DirectorReads(Record):
     digest: Digest
     people: tuple[Person, ...]
     notes: tuple[Note, ...] = ()
+    paid_off: tuple[PaidOff, ...] = ()
+    suggestion: Suggestion | None = None
     advice: tuple[Advice, ...] = ()
 
 

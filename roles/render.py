@@ -22,10 +22,12 @@ from roles.records import (
     Hypothesis,
     HypothesisReads,
     Note,
+    PaidOff,
     Person,
     Reads,
     ReviewReads,
     ScreeningReads,
+    Suggestion,
 )
 
 # How much of a quote is shown, in characters. A source has to be matched: it is cut last of all.
@@ -59,6 +61,8 @@ def render(reads: Reads, share: float = 1.0, source_characters: int | None = Non
                 _digest(reads.digest, share),
                 *map(_note, reads.notes),
                 _people(reads.people),
+                _part("What has paid off", "\n".join(map(_paid_off, reads.paid_off))),
+                _suggestion(reads.suggestion),
             ]
         case HypothesisReads():
             parts = [
@@ -195,6 +199,24 @@ def _people(people: tuple[Person, ...]) -> str:
         "Whom you can assign",
         "\n".join(f"- {line(each.name)}: {line(each.focus) or 'anything'}" for each in people),
     )
+
+
+def _paid_off(record: PaidOff) -> str:
+    return (
+        f"- {line(record.name)}: {record.kept} kept and {record.stacked} on the stack of "
+        f"{record.tried} finished, certified {record.certified_bpb:+.4f} and expected "
+        f"{record.expected_bpb:+.4f} bpb, {record.device_seconds / 60:.1f} minutes of device time"
+    )
+
+
+def _suggestion(suggestion: Suggestion | None) -> str:
+    if suggestion is None:
+        return ""
+    if suggestion.category is not None:
+        said = f"Settled: {suggestion.assignee}, in {suggestion.category}. Direct them there."
+        return _part("Whom to assign", f"{said} Why: {suggestion.reason}.")
+    said = f"Suggested: {suggestion.assignee}, {suggestion.reason}. The choice is yours."
+    return _part("Whom to assign", said)
 
 
 def _direction(direction: Direction) -> str:

@@ -70,13 +70,13 @@ prepare.evaluate""",
 # --- what is said ---------------------------------------------------------------------------------
 
 
-def direction() -> Said:
-    said = {"category": "optimizer", "focus": "The gain.", "assignee": "thinker", "reason": "Try."}
-    return "director", said
+def direction(assignee: str = "thinker", **more: object) -> Said:
+    said = {"category": "optimizer", "focus": "The gain.", "assignee": assignee, "reason": "Try."}
+    return "director", said | more
 
 
-def idea(title: str = "Another gain") -> Said:
-    return "thinker", {
+def idea(title: str = "Another gain", who: str = "thinker") -> Said:
+    return who, {
         "title": title,
         "category": "optimizer",
         "change": "Change the gain.",
@@ -118,6 +118,7 @@ class Organization:
     experiments: int = 1
     attempts: int = 3
     advisers: list[Mapping[str, str]] = field(default_factory=list)
+    roles: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -144,7 +145,7 @@ class Organization:
             "train": "train.py",
             "lab": "lab",
             "model": self.model,
-            "roles": roles,
+            "roles": roles | self.roles,
             "desks": 1,
             "devices": ["cpu:0"],
             "trial": terms,

@@ -233,7 +233,7 @@ budget: {hours: -1}
         (
             changed("director: {prompt: prompt.md}", "director:"),
             "org.yaml:5: roles.director: expected a block of keys: "
-            "name, prompt, model, temperature, reasoning_effort, max_tokens",
+            "name, prompt, model, temperature, reasoning_effort, max_tokens, exploration",
         ),
         (
             changed("- {name: optimizer, prompt: prompt.md}", "{name: optimizer}"),

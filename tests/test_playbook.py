@@ -36,6 +36,7 @@ from roles.records import (
     ReviewReads,
     Screening,
     ScreeningReads,
+    Suggestion,
 )
 from roles.reviewer import mechanical_objection
 from trainer.patch import apply_patch, diff, normalized_sha, parse_patch
@@ -263,6 +264,18 @@ def test_the_director_gives_the_work_to_whose_focus_it_is() -> None:
     people = (Person(name="ada", focus="the schedule"), Person(name="bo", focus="architecture"))
     chosen = ask(DirectorReads(digest=notebook(), people=people), Direction)
     assert (chosen.category, chosen.assignee) == ("architecture", "bo")
+
+
+def test_the_director_follows_what_is_suggested_while_there_is_something_left_to_do() -> None:
+    people = (Person(name="ada", focus="the schedule"), Person(name="bo", focus="architecture"))
+    whom = Suggestion(assignee="ada", reason="she pays off")
+    reads = DirectorReads(digest=notebook(), people=people, suggestion=whom)
+    chosen = ask(reads, Direction)
+    assert (chosen.category, chosen.assignee) == ("schedule", "ada")
+    assert "she pays off" in chosen.reason
+    busy = entry("", "schedule", None, None, 4)
+    elsewhere = ask(reads.model_copy(update={"digest": notebook(busy)}), Direction)
+    assert (elsewhere.category, elsewhere.assignee) == ("architecture", "bo")
 
 
 def test_after_a_keep_it_goes_on_the_same_way() -> None:
