@@ -11,7 +11,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -42,6 +44,7 @@ from roles.prices import Price, price_of
 from roles.records import Paragraph
 from trainer.setting import PROFILES, ProfileName, Setting
 
+ReviewRule = Literal["any", "majority"]
 ModelKind = Literal["playbook", "openai", "scripted"]
 Step = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
 
@@ -200,6 +203,21 @@ class ReviewerConfig(RoleConfig):
     name: Literal["reviewer"] = "reviewer"
 
 
+class BenchConfig(RoleConfig):
+    """One of several reviewers: each has a name, and all speak for themselves."""
+
+
+def _one_or_several(value: object) -> str:
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+AnyReviewer = Annotated[
+    Annotated[Annotated[tuple[BenchConfig, ...], Field(min_length=1)], Tag("several")]
+    | Annotated[ReviewerConfig, Tag("one")],
+    Discriminator(_one_or_several),
+]
+
+
 class AdviserConfig(RoleConfig):
     """Speaks at one moment of every experiment, to everyone who comes after."""
 
@@ -234,15 +252,21 @@ class Roles(Section):
     """One or several who propose changes, each with a focus."""
     engineer: EngineerConfig
     """Writes the patch."""
-    reviewer: ReviewerConfig
-    """Screens the patch and explains the verdict."""
+    reviewer: AnyReviewer
+    """Screens the patch and explains the verdict: one, or a list of several with a name each, whose
+    objections count by review.rule. The first of them draws the lesson."""
     advisers: tuple[AdviserConfig, ...] = ()
     """Others who speak at a moment of their own."""
 
     @property
     def everyone(self) -> tuple[RoleConfig, ...]:
         """All roles, in the order in which they speak; the advisers last."""
-        return (self.director, *self.hypothesis, self.engineer, self.reviewer, *self.advisers)
+        return (self.director, *self.hypothesis, self.engineer, *self.reviewers, *self.advisers)
+
+    @property
+    def reviewers(self) -> tuple[RoleConfig, ...]:
+        """The reviewer, or all of the bench."""
+        return self.reviewer if isinstance(self.reviewer, tuple) else (self.reviewer,)
 
 
 class TrialConfig(Section):
@@ -290,6 +314,11 @@ class TrialConfig(Section):
 class ReviewConfig(Section):
     """How a change is judged."""
 
+    rule: ReviewRule = "any"
+    """Of several reviewers: any, one objection is enough; majority, more than half must object."""
+    rounds: Annotated[int, Field(ge=0)] | None = None
+    """How often the engineer may revise a patch that was objected to before its trial; then the
+    experiment ends. Left out: as often as roles.engineer.attempts has room for."""
     baseline_runs: Annotated[int, Field(ge=2)] = 3
     """Runs of the baseline, each under its own seed, from which the noise is measured."""
     certify_every: Annotated[int, Field(ge=1)] = 6
@@ -373,6 +402,7 @@ def load_config(path: Path, *, to_run: bool = True) -> Config:
     """
     document = Document(_read(path))
     problems = [*document.problems, *_name_problems(document), *_price_problems(document)]
+    problems += _rounds_problems(document)
     config: Config | None = None
     if () in document.places:
         where = Where(path.parent.absolute(), to_run)
@@ -425,6 +455,17 @@ def _name_problems(document: Document) -> Iterator[Problem]:
             text = f"expected another name, {name!r} is taken already, in line {lines[name]}"
             yield Problem(line, path, text)
         lines.setdefault(name, line)
+
+
+def _rounds_problems(document: Document) -> Iterator[Problem]:
+    """More rounds of revision than there may be patches: they would never be had."""
+    path: KeyPath = ("review", "rounds")
+    usual = EngineerConfig.model_fields["attempts"].default
+    attempts = document.places.get(("roles", "engineer", "attempts"), Place(0, usual)).value
+    line, rounds = document.places.get(path, Place(0, None))
+    if isinstance(rounds, int) and isinstance(attempts, int) and rounds >= max(attempts, 1):
+        most = f"at most {max(attempts, 1) - 1}, as roles.engineer.attempts is {attempts}"
+        yield Problem(line, path, f"expected {most}, not {rounds}")
 
 
 def _price_problems(document: Document) -> Iterator[Problem]:

@@ -22,10 +22,10 @@ STANDS: dict[str, Callable[[Roles], tuple[RoleConfig, ...]]] = {
     "direct": lambda roles: (roles.director,),
     "hypothesize": lambda roles: roles.hypothesis,
     "engineer": lambda roles: (roles.engineer,),
-    "screen": lambda roles: (roles.reviewer,),
+    "screen": lambda roles: roles.reviewers,
     "smoke": lambda roles: (),
     "train": lambda roles: (),
-    "review": lambda roles: (roles.reviewer,),
+    "review": lambda roles: roles.reviewers,
     "certify": lambda roles: (),
 }
 

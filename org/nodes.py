@@ -10,8 +10,10 @@ from typing import Protocol
 
 from langgraph.runtime import Runtime
 
+from org import bench
 from org.certifying import certify_stack, why_due
 from org.config import AdviserConfig
+from org.figures import counted
 from org.head import head_sha
 from org.lab import Lab
 from org.payoff import paid_off, suggestion
@@ -93,6 +95,7 @@ def hypothesize(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentStat
         "hypothesis": answer.reply,
         "hypotheses": count,
         "attempts": 0,
+        "revisions": 0,
         "previous": "",
         "complaint": "",
         "log": "",
@@ -137,18 +140,16 @@ def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     if objection is not None:
         step.say("engineer", objection)
     else:
-        person = step.roles.reviewer
         reads = ScreeningReads(
             digest=step.digest(state["program_sha"]),
             hypothesis=state["hypothesis"],
             diff=diff(source, candidate),
             advice=state.get("advice", ()),
         )
-        answer = reviewer.screen(step.voice(person), person.name, step.prompt(person), reads)
-        if answer.reply.approved:
+        objection = bench.screen(step, reads)
+        if objection is None:
             return {"outcome": "approved"}
-        objection = answer.reply.reason
-    return _again(step, state, "objection", "discard", objection)
+    return _revised(step, state, objection)
 
 
 def smoke(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
@@ -200,7 +201,6 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         return _closed(step)
     effect, computed = _computed(step, state)
     decision, reason = computed.decision, computed.reason
-    person = step.roles.reviewer
     reads = ReviewReads(
         hypothesis=state["hypothesis"],
         diff=step.diff_so_far(),
@@ -211,9 +211,10 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         log=state["log"],
         advice=state.get("advice", ()),
     )
-    words = reviewer.review(step.voice(person), person.name, step.prompt(person), reads).reply
+    words = bench.review(step, reads)
     if decision == "provisional" and words.objects:
-        decision, reason = "discard", f"The reviewer objects: {words.explanation}\n{reason}"
+        who = "reviewer objects" if len(step.roles.reviewers) == 1 else "reviewers object"
+        decision, reason = "discard", f"The {who}: {words.explanation}\n{reason}"
     verdict = Verdict(decision=decision, reason=at_most(reason, 1500), lesson=words.lesson)
     if decision != "provisional":
         step.close(verdict, effect)
@@ -284,6 +285,19 @@ def _again(
     return {
         "outcome": "given up",
         "failure": Verdict(decision=decision, reason=at_most(reason, 1500)),
+    }
+
+
+def _revised(step: Step, state: ExperimentState, objection: str) -> ExperimentState:
+    """Back to the engineer with an objection, for as many rounds as org.yaml allows."""
+    rounds, had = step.lab.config.review.rounds, state.get("revisions", 0)
+    if rounds is None or had < rounds:
+        again = _again(step, state, "objection", "discard", objection)
+        return {**again, "revisions": had + 1}
+    reason = f"objected to after {counted(had, 'revision')}: {objection}"
+    return {
+        "outcome": "given up",
+        "failure": Verdict(decision="discard", reason=at_most(reason, 1500)),
     }
 
 

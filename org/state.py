@@ -14,6 +14,7 @@ class ExperimentState(TypedDict, total=False):
     ``outcome`` is what the last node came to: the label of the edge to follow. ``hypotheses``
     counts what was proposed, ``attempts`` the patches written for the present hypothesis; they
     name the messages of each step, so that a node that runs again finds what it already did.
+    ``revisions`` are those of these patches that were written after an objection.
     ``head_sha`` is the source that the patch is written against, ``candidate_sha`` the patched one.
     ``previous`` and ``complaint`` are the engineer's last words and why they did not do; ``log``
     is the end of a crashed trial's output. ``failure`` is set when the experiment is given up,
@@ -29,6 +30,7 @@ class ExperimentState(TypedDict, total=False):
     hypotheses: int
     objections: tuple[str, ...]
     attempts: int
+    revisions: int
     previous: str
     complaint: str
     log: str

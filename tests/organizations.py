@@ -90,12 +90,18 @@ def patch(old: str, new: str) -> Said:
     return "engineer", text
 
 
-def screening(reason: str = "One change.", *, approved: bool = True) -> Said:
-    return "reviewer", {"approved": approved, "reason": reason}
+def screening(reason: str = "One change.", *, approved: bool = True, who: str = "reviewer") -> Said:
+    return who, {"approved": approved, "reason": reason}
 
 
-def review(lesson: str = "Gains matter.") -> Said:
-    return "reviewer", {"explanation": "As measured.", "lesson": lesson}
+def review(
+    lesson: str = "Gains matter.",
+    *,
+    who: str = "reviewer",
+    words: str = "As measured.",
+    **more: bool,
+) -> Said:
+    return who, {"explanation": words, "lesson": lesson, **more}
 
 
 def plain_experiment(old: str, new: str) -> list[Said]:

@@ -76,7 +76,7 @@ def test_every_key_that_the_starting_organization_shows_in_a_comment_may_be_used
     folder: Path,
 ) -> None:
     text = (ROOT / "org.yaml").read_text()
-    for key in ("seconds: 60", "hours: 8", "dollars: 5"):
+    for key in ("seconds: 60", "hours: 8", "dollars: 5", "rounds: 1", "rule: majority"):
         assert f"  # {key}" in text
         text = text.replace(f"  # {key}", f"  {key}")
     start = text.index("  # advisers:")
@@ -118,6 +118,61 @@ def test_roles_have_names_and_stand_in_the_order_in_which_they_speak(folder: Pat
     )
     names = [role.name for role in load(folder, text).roles.everyone]
     assert names == ["director", "optimizer", "engineer", "reviewer", "skeptic"]
+
+
+def test_a_reviewer_is_one_or_a_bench_of_several_with_names(folder: Path) -> None:
+    (one,) = load(folder, SMALL).roles.reviewers
+    assert one.name == "reviewer"
+    bench = changed(
+        "reviewer: {prompt: prompt.md}",
+        "reviewer: [{name: careful, prompt: prompt.md}, {name: frugal, prompt: prompt.md}]",
+    )
+    config = load(folder, bench + "review: {rule: majority}\n")
+    assert [each.name for each in config.roles.reviewers] == ["careful", "frugal"]
+    assert [each.name for each in config.roles.everyone][-2:] == ["careful", "frugal"]
+    assert config.review.rule == "majority"
+
+
+@pytest.mark.parametrize(
+    ("reviewer", "expected"),
+    [
+        (
+            "[{name: careful, prompt: prompt.md}, {name: careful, prompt: prompt.md}]",
+            "roles.reviewer[1].name: expected another name, 'careful' is taken already, in line 9",
+        ),
+        (
+            "[{prompt: prompt.md}]",
+            "roles.reviewer[0].name: expected, but missing: how the discussion calls them",
+        ),
+        ("[]", "roles.reviewer: expected at least 1 in this list"),
+        ("{promt: prompt.md}", "roles.reviewer.promt: no such key (did you mean 'prompt'?)"),
+        (
+            "[{name: careful, promt: prompt.md}]",
+            "roles.reviewer[0].promt: no such key (did you mean 'prompt'?)",
+        ),
+        (
+            "{name: careful, prompt: prompt.md}",
+            "roles.reviewer.name: expected 'reviewer', not 'careful'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_reviewer_is_said_of_the_form_that_was_meant(
+    folder: Path, reviewer: str, expected: str
+) -> None:
+    text = changed("reviewer: {prompt: prompt.md}", f"reviewer: {reviewer}")
+    assert problems(folder, text) == [f"org.yaml:9: {expected}"]
+
+
+@pytest.mark.parametrize(("attempts", "most"), [(3, 2), (1, 0)])
+def test_there_may_be_no_more_rounds_of_revision_than_patches(
+    folder: Path, attempts: int, most: int
+) -> None:
+    text = changed("engineer: {", f"engineer: {{attempts: {attempts}, ")
+    assert load(folder, text + f"review: {{rounds: {most}}}\n").review.rounds == most
+    assert problems(folder, text + f"review: {{rounds: {most + 1}}}\n") == [
+        f"org.yaml:11: review.rounds: expected at most {most}, as roles.engineer.attempts is "
+        f"{attempts}, not {most + 1}"
+    ]
 
 
 def test_a_role_without_a_model_has_the_one_for_all(folder: Path) -> None:
