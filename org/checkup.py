@@ -59,6 +59,9 @@ def checkup(config_path: Path, lab: Path | None) -> Iterator[Finding]:
     if config:
         yield _train(config)
         yield from _models(config)
+        if config.approval:
+            how = "in the terminal of the run, or with python -m org approve and reject"
+            yield Finding("approval", True, f"a person is asked before each patch is tried: {how}")
         names, finding = _devices(config)
         yield finding
         if names:

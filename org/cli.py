@@ -206,6 +206,51 @@ def stop(now: bool, config_path: Path, lab: Path | None) -> None:
     _steer(partial(steering.stop, now=now), config_path, lab)
 
 
+@main.command(
+    epilog="""\b
+Examples:
+  python -m org diff 3       what experiment 3 wants to try
+  python -m org approve 3    it may
+  python -m org approve      the only one that waits may"""
+)
+@NUMBER
+@CONFIG
+@LAB
+def approve(number: int | None, config_path: Path, lab: Path | None) -> None:
+    """Let the patch of experiment NUMBER be tried, where org.yaml says `approval: true`.
+
+    `status` says what waits. Without a run the answer is found by the next.
+    """
+    from org.approval import answer
+    from org.notes import this_person
+    from org.reading import reading
+
+    with reading(config_path, lab) as book:
+        question = answer(book, number, this_person(), approved=True)
+    click.echo(f"The patch of experiment {question.number} may be tried.")
+
+
+@main.command(
+    epilog="""\b
+Example:
+  python -m org reject 3 "the embedding is not to be touched"
+"""
+)
+@click.argument("number", type=int)
+@click.argument("reason", nargs=-1, required=True)
+@CONFIG
+@LAB
+def reject(number: int, reason: tuple[str, ...], config_path: Path, lab: Path | None) -> None:
+    """Send the patch of experiment NUMBER back to the engineer with a REASON, as a reviewer would."""
+    from org.approval import answer
+    from org.notes import this_person
+    from org.reading import reading
+
+    with reading(config_path, lab) as book:
+        answer(book, number, this_person(), approved=False, reason=" ".join(reason))
+    click.echo(f"The patch of experiment {number} goes back to the engineer.")
+
+
 @main.command()
 @CONFIG
 @LAB

@@ -57,6 +57,8 @@ TAKEN_NAMES = (
     "trial",
     "verdict",
     "everyone",
+    "person",
+    "approve",
     *get_args(Step),
 )
 
@@ -372,6 +374,9 @@ class Config(Section):
     precedence: bool = True
     """Whether a trial on a CPU goes before other programs, where the system grants that: what a
     second of it is worth depends less on them."""
+    approval: bool = False
+    """Whether a person is asked before each patch is tried: in the terminal of the run, or with
+    `python -m org approve` and `reject` from any other. Others go on while one waits."""
     trial: TrialConfig = TrialConfig()
     """The terms of every trial."""
     review: ReviewConfig = ReviewConfig()

@@ -18,6 +18,7 @@ from org.lab import Lab, LabError, Stopped
 from org.measuring import Asker, measure_soon
 from org.notebook import Experiment, Incumbent
 from org.purse import BudgetSpent
+from org.state import ExperimentState
 from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
@@ -62,7 +63,7 @@ def _run(lab: Lab) -> list[str]:
         saver = SqliteSaver(
             connection, serde=JsonPlusSerializer(allowed_msgpack_modules=CHECKPOINTED)
         )
-        chart = build_chart(lab.config.roles, saver)
+        chart = build_chart(lab.config.roles, saver, approval=lab.config.approval)
         reasons = _work_all(lab, chart, saver)
     finally:
         connection.close()
@@ -236,7 +237,7 @@ def _do(lab: Lab, chart: Chart, saver: SqliteSaver, experiment: Experiment) -> N
         "recursion_limit": STEPS_PER_EXPERIMENT,
     }
     begun = bool(chart.get_state(thread).next)
-    chart.invoke(
-        None if begun else {"experiment": experiment.id}, thread, context=lab, durability="sync"
-    )
+    given: ExperimentState | None = None if begun else {"experiment": experiment.id}
+    with lab.at_work.experiment():
+        chart.invoke(given, thread, context=lab, durability="sync")
     saver.delete_thread(experiment.id)  # the notebook has it all

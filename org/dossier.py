@@ -90,8 +90,9 @@ def _sayings(notebook: Notebook, result: Result) -> Iterator[tuple[str, str]]:
     yield "measured", _measured(result)
     yield "summary", experiment.summary or ""
     for message in notebook.messages(experiment.id):
-        if message.kind == "screen":
-            yield "screening", f"{message.speaker}: {message.text}"
+        if message.kind in ("screen", "approve"):
+            name = "screening" if message.kind == "screen" else "approval"
+            yield name, f"{message.speaker}: {message.text}"
     yield "verdict", f"{result.standing}: {experiment.reason}" if experiment.reason else ""
     yield "lesson", experiment.lesson or ""
     yield "program", _program(notebook, experiment)

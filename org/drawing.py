@@ -10,7 +10,7 @@ from pathlib import Path
 from langgraph.graph import END, START
 
 from org.config import Config, RoleConfig, Roles
-from org.graph import CHART
+from org.graph import NODES, chart_of
 from org.plain import one_line
 
 WIDTH = 80  # of a terminal, in columns
@@ -23,6 +23,7 @@ STANDS: dict[str, Callable[[Roles], tuple[RoleConfig, ...]]] = {
     "hypothesize": lambda roles: roles.hypothesis,
     "engineer": lambda roles: (roles.engineer,),
     "screen": lambda roles: roles.reviewers,
+    "approve": lambda roles: (),
     "smoke": lambda roles: (),
     "train": lambda roles: (),
     "review": lambda roles: roles.reviewers,
@@ -44,14 +45,14 @@ class Place:
 
 def places(config: Config) -> tuple[Place, ...]:
     """The chart as `org.graph.build_chart` builds it, in the order of a smooth experiment."""
-    advisers = config.roles.advisers
+    advisers, chart = config.roles.advisers, chart_of(config.approval)
     chains = {
         name: (
             *(person.name for person in advisers if person.before == name),
             name,
             *(person.name for person in advisers if person.after == name),
         )
-        for name in CHART
+        for name in chart
     }
     entry = {name: chain[0] for name, chain in chains.items()}
     found: list[Place] = []
@@ -61,7 +62,7 @@ def places(config: Config) -> tuple[Place, ...]:
             Place(here, _people(config, here), {following: ""})
             for here, following in zip(above, chain[1:], strict=True)
         ]
-        found.append(Place(last, _people(config, last), _ways(CHART[name], entry)))
+        found.append(Place(last, _people(config, last), _ways(chart[name], entry)))
     return tuple(found)
 
 
@@ -78,6 +79,8 @@ def _people(config: Config, place: str) -> tuple[tuple[str, str], ...]:
     for person in config.roles.advisers:
         if person.name == place:
             return ((f"adviser {person.moment}", _model(config, person)),)
+    if place == "approve":
+        return (("a person", "asked before a trial"),)
     there = STANDS[place](config.roles)
     return tuple((each.name, _model(config, each)) for each in there) or (("the lab", "a device"),)
 
@@ -107,7 +110,7 @@ def mermaid(config: Config) -> str:
     ids = {START: "start", END: "finish"}
     lines = ["flowchart TD", '    start(["start"])']
     for count, place in enumerate(places(config)):
-        ids[place.name] = place.name if place.name in CHART else f"adviser{count}"
+        ids[place.name] = place.name if place.name in NODES else f"adviser{count}"
         lines.append(f'    {ids[place.name]}["{_mermaid_label(place)}"]')
     lines.append('    finish(["end"])')
     left: set[str] = set()

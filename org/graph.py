@@ -38,11 +38,15 @@ CHART: dict[str, dict[str, str]] = {
     "certify": {"certified": END},
 }
 
+# Where `approval: true` asks a person before a patch is tried: after screening.
+APPROVE = {"accepted": "smoke", "rejected": "engineer", "given up": "review"}
+
 NODES: dict[str, nodes.Node] = {
     "direct": nodes.direct,
     "hypothesize": nodes.hypothesize,
     "engineer": nodes.write,
     "screen": nodes.screen,
+    "approve": nodes.approve,
     "smoke": nodes.smoke,
     "train": nodes.train,
     "review": nodes.review,
@@ -52,12 +56,28 @@ NODES: dict[str, nodes.Node] = {
 Chart = CompiledStateGraph[ExperimentState, Lab, ExperimentState, ExperimentState]
 
 
-def build_chart(roles: Roles, checkpointer: BaseCheckpointSaver[str] | None = None) -> Chart:
-    """The chart of an organization: CHART, with its advisers put in at their moments."""
+def chart_of(approval: bool) -> dict[str, dict[str, str]]:
+    """CHART; where a person is asked before a patch is tried, with that place after screening."""
+    if not approval:
+        return CHART
+    chart: dict[str, dict[str, str]] = {}
+    for name, ways in CHART.items():
+        chart[name] = ways
+        if name == "screen":
+            chart[name] = {**ways, "approved": "approve"}
+            chart["approve"] = APPROVE
+    return chart
+
+
+def build_chart(
+    roles: Roles, checkpointer: BaseCheckpointSaver[str] | None = None, *, approval: bool = False
+) -> Chart:
+    """The chart of an organization, with its advisers put in at their moments."""
+    chart = chart_of(approval)
     graph = StateGraph(ExperimentState, context_schema=Lab)
-    for name, node in NODES.items():
-        graph.add_node(name, node)
-    entry, leave = {name: name for name in CHART}, {name: name for name in CHART}
+    for name in chart:
+        graph.add_node(name, NODES[name])
+    entry, leave = {name: name for name in chart}, {name: name for name in chart}
     for person in reversed(roles.advisers):
         graph.add_node(person.name, nodes.adviser_node(person))
         if person.before:
@@ -68,7 +88,7 @@ def build_chart(roles: Roles, checkpointer: BaseCheckpointSaver[str] | None = No
             graph.add_edge(leave[person.after], person.name)
             leave[person.after] = person.name
     graph.add_edge(START, entry["direct"])
-    for name, ways in CHART.items():
+    for name, ways in chart.items():
         places: dict[Hashable, str] = {
             outcome: entry.get(place, place) for outcome, place in ways.items()
         }

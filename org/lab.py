@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from org.at_work import AtWork
 from org.config import Config
 from org.digest import make_digest
 from org.head import head_bpb, search_seed
@@ -113,7 +114,8 @@ class Lab:
     def worked_seconds(self) -> float:
         """Wall seconds that this run has worked.
 
-        Breaks between two starts are left out, pauses, and waiting for an endpoint that is down.
+        Breaks between two starts are left out, pauses, waiting for an endpoint that is down, and
+        for a person while nothing else goes on.
         """
         now = self.patience.clock() - self.opened - self.patience.uncharged_seconds()
         return self.run.worked_seconds + max(now, 0.0)
@@ -124,6 +126,11 @@ class Lab:
         now = worked - self.run.worked_seconds
         devices = (self.run.device_seconds or 0.0) + now * len(self.devices.all_names)
         self.notebook.set_worked_seconds(self.run.id, worked, devices)
+
+    @cached_property
+    def at_work(self) -> AtWork:
+        """Which experiments are at work, and which wait for a person."""
+        return AtWork(self.patience)
 
     @cached_property
     def purse(self) -> Purse:

@@ -152,6 +152,16 @@ def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     return _revised(step, state, objection)
 
 
+def approve(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+    """A person looks at the patch before it is tried, however long that takes."""
+    name = f"approve.{state['hypotheses']}.{state['attempts']}"
+    step = Step(runtime.context, state["experiment"], name)
+    answer = step.ask_person()
+    if answer.approved:
+        return {"outcome": "accepted"}
+    return _again(step, state, "rejected", "discard", f"A person rejects it: {answer.reason}")
+
+
 def smoke(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     """Let the candidate make a few steps: what cannot run costs seconds, and no trial."""
     name = f"smoke.{state['hypotheses']}.{state['attempts']}"

@@ -11,6 +11,7 @@ from types import FrameType
 from rich.console import Console
 from rich.text import Text
 
+from org.asking import asking_here
 from org.config import Config, load_config
 from org.desk import run
 from org.figures import counted
@@ -39,7 +40,7 @@ def run_here(config_path: Path, folder: Path | None) -> int:
     console.print(Text(who_answers(config)), soft_wrap=True)
     with open_lab(config, folder, terminal) as lab:
         console.print(Text(terms(lab)), soft_wrap=True)
-        with terminal, stopping_gently(lab):
+        with terminal, stopping_gently(lab), asking_here(lab, console):
             try:
                 reasons = run(lab)
             except Stopped:

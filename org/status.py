@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from org.approval import questions
 from org.figures import effect_text
 from org.noise import run_spread
 from org.notebook import Notebook
@@ -90,6 +91,8 @@ def status(notebook: Notebook) -> RenderableType:
     for experiment in notebook.experiments(closed=False):
         title = one_line(experiment.title or "no hypothesis yet")
         lines.append(Text(f"{experiment.desk}: experiment {experiment.number}, {title}"))
+    for question in questions(notebook):
+        lines.append(Text(one_line(question.spoken), "yellow"))
     lines += [Text(line, "magenta") for line in note_lines(notebook)]
     return Group(*lines)
 

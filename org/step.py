@@ -6,10 +6,11 @@ from collections.abc import Callable
 from textwrap import indent
 from typing import TypeVar
 
+from org.approval import answer_to, questions
 from org.config import HypothesisConfig, RoleConfig, Roles
 from org.discussion import OnRecord, id_of, say
 from org.head import head_bpb, head_sha, judge, search_seed
-from org.lab import Lab
+from org.lab import GLANCE_SECONDS, Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.notes import answer_notes, notes_of, take_notes
 from org.reference import measure_reference
@@ -18,7 +19,7 @@ from org.state import ExperimentState
 from org.steady import is_disturbed
 from roles.model import Model
 from roles.quoting import readable
-from roles.records import Digest, Direction, Note, Verdict
+from roles.records import Digest, Direction, Note, Screening, Verdict
 from trainer.devices import Lease
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
@@ -85,6 +86,25 @@ class Step:
         with self.notebook.transaction():
             self.notebook.set_direction(self.experiment.id, direction, program_sha, head_sha)
             answer_notes(self.notebook, self.experiment.id, direction.answer)
+
+    def ask_person(self) -> Screening:
+        """Ask whether the candidate may be tried, and wait for a person's answer.
+
+        Raises:
+            Stopped: the run was stopped before there was one; the question stays.
+        """
+        self.say("person", f"May this be tried? {self.experiment.summary or ''}".strip())
+        with self.lab.at_work.waiting():
+            for question in questions(self.notebook):
+                if question.experiment == self.experiment.id:
+                    self.lab.onlooker.note(question.spoken)
+                    self.lab.onlooker.doing(
+                        self.experiment.desk, f"{self.what}: waits for a person"
+                    )
+            while (answer := answer_to(self.notebook, self.experiment.id, self.name)) is None:
+                self.lab.stop.wait(GLANCE_SECONDS)
+                self.lab.check_stop()
+        return answer
 
     def discussion(self) -> str:
         """What was said in this experiment so far, for an adviser.

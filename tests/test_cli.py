@@ -30,6 +30,8 @@ def test_help_lists_every_command_with_an_example():
         "pause",
         "resume",
         "stop",
+        "approve",
+        "reject",
         "notebook",
         "replay",
         "diff",

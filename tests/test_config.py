@@ -309,7 +309,7 @@ budget: {hours: -1}
         ),
         (
             SMALL + "zzz: 1\n",
-            "org.yaml:11: zzz: no such key; there could be lab, desks, devices, sandbox, precedence, trial, review",
+            "org.yaml:11: zzz: no such key; there could be lab, desks, devices, sandbox, precedence, approval, trial, review",
         ),
         (
             SMALL + "trial: {threads: 1.5}\n",

@@ -5,8 +5,8 @@ from pathlib import Path
 from langgraph.graph import END
 
 from org.config import AdviserConfig, load_config
-from org.drawing import edges, mermaid
-from org.graph import CHART, NODES, build_chart
+from org.drawing import edges, mermaid, text
+from org.graph import CHART, NODES, build_chart, chart_of
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIG = load_config(REPOSITORY / "org.yaml", to_run=False)
@@ -30,17 +30,28 @@ def drawn(config) -> set[tuple[str, str]]:
 
 
 def compiled(config) -> set[tuple[str, str]]:
-    return {(edge.source, edge.target) for edge in build_chart(config.roles).get_graph().edges}
+    chart = build_chart(config.roles, approval=config.approval)
+    return {(edge.source, edge.target) for edge in chart.get_graph().edges}
 
 
 def test_every_way_of_the_chart_leads_to_a_place_of_the_chart():
-    assert set(CHART) == set(NODES)
-    for ways in CHART.values():
-        assert set(ways.values()) <= {*CHART, END}
+    chart = chart_of(approval=True)
+    assert set(chart) == set(NODES) == {*CHART, "approve"}
+    for ways in chart.values():
+        assert set(ways.values()) <= {*chart, END}
+    assert chart_of(approval=False) == CHART
 
 
 def test_the_drawing_has_the_edges_of_the_graph_that_runs():
     assert drawn(CONFIG) == compiled(CONFIG)
+
+
+def test_a_person_who_is_asked_stands_between_screening_and_trial():
+    config = CONFIG.model_copy(update={"approval": True})
+    assert drawn(config) == compiled(config)
+    assert {("screen", "approve"), ("approve", "smoke"), ("approve", "engineer")} <= drawn(config)
+    assert ("screen", "smoke") not in drawn(config)
+    assert "a person" in text(config)
 
 
 def test_advisers_stand_at_their_moments_in_the_drawing_and_in_the_graph():
