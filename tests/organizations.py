@@ -28,6 +28,7 @@ from org.notebook import Experiment, Notebook
 from org.onlooker import Nobody, Onlooker
 from org.opening import open_lab
 from roles.model import Answer, Brief, Model, Reply
+from roles.scripted import ScriptedModel
 from tests.sources import SCRIPTED
 from trainer.setting import Setting
 
@@ -272,7 +273,8 @@ def work(
         overheard = {name: Overheard(model, briefs, hold) for name, model in lab.models.items()}
         opened(lab)
         reasons = run(replace(lab, models=overheard))
-    left = scripts[0].remaining() if organization.model == "scripted:script.yaml" else {}
+    first = next(iter(scripts), None)
+    left = first.remaining() if isinstance(first, ScriptedModel) else {}
     return Worked(reasons, briefs, left)
 
 
