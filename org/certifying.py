@@ -47,12 +47,12 @@ def why_due(lab: Lab, asked: str = "") -> str:
         return ""
     if asked:
         return f"asked for: {asked}"
-    review, last = lab.config.review, [proof.ended or 0.0 for proof in proofs(lab.notebook)]
+    review = lab.config.review
     return due(
         [change.expected_bpb for change in stacked],
         pair=pair_spread(lab.notebook, lab.setting.profile),
-        runs_since=_runs_since(lab, max(last, default=0.0)),
-        idle_runs=_runs_since(lab, stacked[-1].since),
+        runs_since=_runs_after(lab, "purpose = 'certify'"),
+        idle_runs=_runs_after(lab, "experiment = :id", id=stacked[-1].experiment),
         runs_left=_runs_left(lab),
         every=review.certify_every,
         max_seeds=review.max_seeds,
@@ -325,11 +325,12 @@ def _end_pruning(lab: Lab, proof: Proof, step: Certification) -> None:
 # --- counting -----------------------------------------------------------------------------------
 
 
-def _runs_since(lab: Lab, moment: float) -> int:
-    """How many candidates have been run since then."""
+def _runs_after(lab: Lab, where: str, **parameters: str) -> int:
+    """How many candidates have been run after the last trial of some kind; clocks may go back."""
     (row,) = lab.notebook.rows(
-        "select count(*) as n from trials where purpose = 'candidate' and ended > :moment",
-        {"moment": moment},
+        "select count(*) as n from trials where purpose = 'candidate' and rowid >"
+        f" coalesce((select max(rowid) from trials where {where}), 0)",
+        parameters,
     )
     return int(row["n"])
 

@@ -40,10 +40,12 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
     for _ in range(LOSSES_PER_TRIAL):
         _wait_while_paused(lab, asker)
         lab.onlooker.doing(asker.desk, f"{asker.what}: waiting for a device")
-        asked = time.time()
+        asked, clock = time.time(), time.monotonic()
         try:
             with _next_device(lab, asker, short=short) as device:
-                _keep(lab, asker, "waited", f"{asker.experiment}/waited {asked}", None, asked)
+                _keep(
+                    lab, asker, "waited", f"{asker.experiment}/waited {asked}", None, asked, clock
+                )
                 try:
                     return work(device)
                 except TrialLost as error:
@@ -159,9 +161,9 @@ def try_out_on(lab: Lab, asker: Asker, device: Lease | None, test_id: str, sourc
         TrialAbandoned, TrialLost: see `trainer.smoke.smoke_test`.
     """
     lab.onlooker.doing(asker.desk, f"{asker.what}: smoke test")
-    began = time.time()
+    began, clock = time.time(), time.monotonic()
     trial = _smoke_test(lab, device or "cpu", test_id, source)
-    _keep(lab, asker, "smoke-tested", f"{test_id}/smoke-tested", device, began)
+    _keep(lab, asker, "smoke-tested", f"{test_id}/smoke-tested", device, began, clock)
     if device:
         _judge(lab, device, trial)
     return trial
@@ -187,9 +189,19 @@ def _smoke_test(lab: Lab, device: str, test_id: str, source: str) -> Trial:
 
 
 def _keep(
-    lab: Lab, asker: Asker, kind: SpanKind, span_id: str, device: str | None, began: float
+    lab: Lab,
+    asker: Asker,
+    kind: SpanKind,
+    span_id: str,
+    device: str | None,
+    began: float,
+    clock: float,
 ) -> None:
-    """Keep what an experiment's time has just gone into."""
+    """Keep what an experiment's time has just gone into.
+
+    It began at Unix time ``began``; ``clock`` is what the monotonic clock said then, for the other
+    may have been put forward or back meanwhile.
+    """
     if asker.experiment:
         lab.notebook.record_spans(
             Span(
@@ -199,7 +211,7 @@ def _keep(
                 kind=kind,
                 device=device,
                 started=began,
-                seconds=max(time.time() - began, 0.0),
+                seconds=time.monotonic() - clock,
             )
         )
 

@@ -187,9 +187,20 @@ class Notebook:
 
     @contextmanager
     def transaction(self) -> Iterator[Database]:
-        """All or nothing, one desk at a time."""
-        with self._lock, self.db.atomic():
-            yield self.db
+        """All or nothing, one desk at a time, and no other program in between."""
+        with self._lock:
+            if self.db.conn.in_transaction:
+                with self.db.atomic():
+                    yield self.db
+                return
+            # Not deferred: one that has read cannot wait for another writer any more, it fails.
+            self.db.execute("begin immediate")
+            try:
+                yield self.db
+                self.db.execute("commit")
+            except BaseException:
+                self.db.rollback()
+                raise
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """The rows that a query gives, for reports."""

@@ -33,15 +33,30 @@ EVENTS = """
     order by at"""
 
 
+# Where what came later is said to have come earlier, by more than two desks can do it.
+SET_BACK = """
+    select count(*) as n from (select ended - lag(ended) over (order by rowid) as seconds from main.trials
+    union all select since - lag(since) over (order by number) from main.stack
+    union all select started - lag(started) over (order by number) from main.certifications
+    union all select started - lag(started) over (order by number) from main.experiments)
+    where seconds < -1.0"""
+
+
+def clock_set_back(past: Past) -> bool:
+    """Whether the clock was put back while this was written: then nobody knows what came first."""
+    (row,) = past.notebook.rows(SET_BACK)
+    return bool(row["n"])
+
+
 def wrong_verdicts(past: Past) -> Iterator[str]:
     """What is wrong with the verdicts on experiments.
 
     A run is held against the head by what was known when it was reviewed. That moment is not on
     record, only when the reviewer had spoken and the experiment was closed: so the effect must
     follow from the notebook as it was then, or before one of the things that happened since the
-    run had ended.
+    run had ended. Where the clock was put back, that cannot be known, and effects are not checked.
     """
-    notebook = past.notebook
+    notebook, knows_order = past.notebook, not clock_set_back(past)
     moments = [row["at"] for row in notebook.rows(EVENTS) if row["at"] is not None]
     profiles = {
         run.id: Setting.model_validate_json(run.setting_json).profile for run in notebook.runs()
@@ -58,7 +73,8 @@ def wrong_verdicts(past: Past) -> Iterator[str]:
             continue
         if change is not None:
             yield from _unlike(where, experiment, change)
-        yield from _wrong_effect(past, experiment, change, profiles[experiment.run], moments)
+        if knows_order:
+            yield from _wrong_effect(past, experiment, change, profiles[experiment.run], moments)
 
 
 def _unlike(where: str, experiment: Experiment, change: Change) -> Iterator[str]:
@@ -139,8 +155,11 @@ def _wrong_decision(where: str, experiment: Experiment, placement: Placement) ->
 
 
 def wrong_certifications(past: Past) -> Iterator[str]:
-    """What is wrong with certifications, with the noise they began with, and what came of them."""
-    notebook = past.notebook
+    """What is wrong with certifications, with the noise they began with, and what came of them.
+
+    Where the clock was put back, only what came of them is checked.
+    """
+    notebook, knows_order = past.notebook, not clock_set_back(past)
     profile: ProfileName | None = None
     for run in notebook.runs()[:1]:
         profile = Setting.model_validate_json(run.setting_json).profile
@@ -148,6 +167,10 @@ def wrong_certifications(past: Past) -> Iterator[str]:
     for proof in proofs(notebook):
         where = f"certification {proof.number}"
         assert profile is not None
+        if proof.ended is not None:
+            yield from _wrong_outcome(proof, incumbents)
+        if not knows_order:
+            continue
         with past.before(proof.started):
             noise = {
                 "run": (proof.run_spread, run_spread(notebook, profile)),
@@ -158,8 +181,8 @@ def wrong_certifications(past: Past) -> Iterator[str]:
                 yield f"{where}: its {name} noise is {told.bpb:.6f}, from the runs follows {found.bpb:.6f}"
         if proof.ended is not None:
             yield from _wrong_certification(past, proof)
-            yield from _wrong_outcome(proof, incumbents)
-    yield from _wrong_incumbents(past, incumbents)
+    if knows_order:
+        yield from _wrong_incumbents(past, incumbents)
 
 
 def _wrong_certification(past: Past, proof: Proof) -> Iterator[str]:

@@ -20,7 +20,7 @@ from org.figures import counted
 from org.lineage import FILE_NAME, Kept, Lineage, LineageError
 from org.notebook import Incumbent, Notebook
 from org.past import Past, reading_past
-from org.recomputing import wrong_certifications, wrong_verdicts
+from org.recomputing import clock_set_back, wrong_certifications, wrong_verdicts
 from roles.records import Direction, Hypothesis
 from trainer.patch import Patch
 from trainer.trial import Trial
@@ -57,7 +57,7 @@ def verify(folder: Path) -> Iterator[Finding]:
     try:
         with reading_past(folder / NOTEBOOK) as past:
             for name, (faults, what) in AREAS.items():
-                yield from _findings(name, what(past.notebook), faults(past, outside))
+                yield from _findings(name, what(past), faults(past, outside))
     except sqlite3.DatabaseError as error:
         yield Finding("notebook", False, f"{folder / NOTEBOOK} cannot be read: {error}")
 
@@ -279,19 +279,31 @@ def _certifications(past: Past, outside: _Outside) -> Iterator[str]:
     return wrong_certifications(past)
 
 
-def _told(text: str, table: str, where: str = "true") -> Callable[[Notebook], str]:
+def _recomputed(text: str, table: str, where: str) -> Callable[[Past], str]:
+    """The same of what is computed again, or why it was not."""
+
+    def told(past: Past) -> str:
+        said = _told(text, table, where)(past)
+        if not clock_set_back(past):
+            return said
+        return f"{said}, as far as can be told: the clock was put back meanwhile"
+
+    return told
+
+
+def _told(text: str, table: str, where: str = "true") -> Callable[[Past], str]:
     """How many rows were looked at, in words."""
 
-    def told(notebook: Notebook) -> str:
-        (row,) = notebook.rows(f"select count(*) as n from main.{table} where {where}")
+    def told(past: Past) -> str:
+        (row,) = past.notebook.rows(f"select count(*) as n from main.{table} where {where}")
         return text.format(counted(row["n"], table.removesuffix("s")))
 
     return told
 
 
 # What is looked at, in this order: the faults, and what is said where there are none.
-AREAS: dict[str, tuple[Callable[[Past, _Outside], Iterator[str]], Callable[[Notebook], str]]] = {
-    "notebook": (_in_the_notebook, lambda notebook: "intact, every reference leads somewhere"),
+AREAS: dict[str, tuple[Callable[[Past, _Outside], Iterator[str]], Callable[[Past], str]]] = {
+    "notebook": (_in_the_notebook, lambda past: "intact, every reference leads somewhere"),
     "numbers": (_numbers, _told("{}, none missing, none doubled", "experiments")),
     "trials": (_trials, _told("{}, each once and as it was measured", "trials")),
     "replies": (
@@ -300,13 +312,13 @@ AREAS: dict[str, tuple[Callable[[Past, _Outside], Iterator[str]], Callable[[Note
     ),
     "verdicts": (
         _verdicts,
-        _told(
+        _recomputed(
             "{} closed, each verdict follows from its runs", "experiments", "decision is not null"
         ),
     ),
     "proofs": (
         _certifications,
-        _told("{}, each follows from its runs", "certifications", "says is not null"),
+        _recomputed("{}, each follows from its runs", "certifications", "says is not null"),
     ),
     "lineage": (_lineage, _told("{}: branch, train.py and notebook agree", "incumbents")),
 }

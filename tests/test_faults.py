@@ -1,0 +1,288 @@
+"""What machines do to a run: full disks, locks, clocks, signals, memory. Nothing is lost by any of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from org.notebook import Notebook
+from org.running import Patient
+from org.verifying import verify
+from tests.organizations import (
+    NO_SANDBOX,
+    Organization,
+    Said,
+    direction,
+    eventually,
+    gated,
+    idea,
+    patch,
+    processes_about,
+    review,
+    screening,
+    work,
+)
+
+Organize = Callable[..., Organization]
+Begin = Callable[..., subprocess.Popen[bytes]]
+
+
+def refused(gain: float) -> list[Said]:
+    """An experiment that is given up before it costs a trial."""
+    old, new = "GAIN = 0.0", f"GAIN = {gain}"
+    small = screening("Too small.", approved=False)
+    return [direction(), idea(new), patch(old, new), small, review()]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Start `python -m org run` as a person would; what is left of it in the end is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(organization: Organization, **how: object) -> subprocess.Popen[bytes]:
+        said = (organization.folder / f"said-{len(started) + 1}").open("wb")
+        terms = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said} | how
+        process = subprocess.Popen(
+            [sys.executable, "-m", "org", "run"],
+            cwd=organization.folder,
+            start_new_session=True,
+            **terms,  # type: ignore[call-overload]
+        )
+        said.close()
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+    for process in processes_about(tmp_path):
+        process.kill()
+
+
+def said(organization: Organization, number: int = 1) -> str:
+    return (organization.folder / f"said-{number}").read_text()
+
+
+def faults(organization: Organization) -> list[str]:
+    return [finding.text for finding in verify(organization.lab) if not finding.ok]
+
+
+def recorded(organization: Organization) -> list[str]:
+    return [purpose for purpose, *_ in organization.trials()]
+
+
+@pytest.fixture
+def held(organize: Organize, tmp_path: Path) -> Organization:
+    """An organization whose first trial is held up by a gate."""
+    (tmp_path / "gates").mkdir()
+    (tmp_path / "gates" / "gain 0.0 seed 1").touch()
+    return organize(source=gated(tmp_path), more=NO_SANDBOX, script=[])
+
+
+def let_go(tmp_path: Path) -> None:
+    (tmp_path / "gates" / "gain 0.0 seed 1").unlink()
+
+
+# --- who asks a run to end ------------------------------------------------------------------------
+
+
+def test_a_second_run_is_refused_and_a_request_to_end_lets_the_trial_finish(
+    held: Organization, begin: Begin, tmp_path: Path
+):
+    first = begin(held)
+    eventually((tmp_path / "started").exists)
+    second = begin(held)
+    assert second.wait() == 2
+    (line,) = [line for line in said(held, 2).splitlines() if str(first.pid) in line]
+    assert "in use by process" in line
+    assert "Traceback" not in said(held, 2)
+    first.send_signal(signal.SIGTERM)
+    eventually(lambda: "stopping after the trials at hand" in said(held))
+    let_go(tmp_path)
+    assert first.wait() == 130
+    assert "To go on: python -m org run" in said(held)
+    assert recorded(held) == ["baseline"]
+    assert processes_about(held.folder) == []
+    assert faults(held) == []
+
+
+def test_a_terminal_that_goes_away_lets_the_trial_finish_and_is_no_error(
+    held: Organization, begin: Begin, tmp_path: Path
+):
+    ours, its = pty.openpty()
+
+    def own_terminal() -> None:
+        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+
+    errors = (held.folder / "errors").open("wb")
+    process = begin(held, stdin=its, stdout=its, stderr=errors, preexec_fn=own_terminal)
+    os.close(its)
+    eventually((tmp_path / "started").exists)
+    os.close(ours)
+    let_go(tmp_path)
+    assert process.wait() == 130
+    assert (held.folder / "errors").read_text() == ""
+    assert recorded(held) == ["baseline"]
+    assert processes_about(held.folder) == []
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_written_to_without_an_error():
+    ours, its = os.pipe()
+    os.close(ours)
+    with open(its, "w") as pipe:  # noqa: PTH123 - it has no path
+        patient = Patient(pipe)
+        assert patient.write("lost\n") == 5
+        assert patient.gone
+        assert patient.write("lost too\n") == 9
+
+
+# --- disk, locks, clocks --------------------------------------------------------------------------
+
+
+def test_a_disk_that_takes_no_more_stops_the_run_in_one_line_and_the_same_command_goes_on(
+    organize: Organize, begin: Begin
+):
+    organization = organize(experiments=2, attempts=1, script=refused(0.5) + refused(0.7))
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+
+    process = begin(organization, preexec_fn=little_room)
+    assert process.wait() == 2, said(organization)
+    (line,) = [each for each in said(organization).splitlines() if "cannot be written" in each]
+    assert "make room, then the same command goes on" in line
+    assert "Traceback" not in said(organization)
+    assert faults(organization) == []
+
+    assert work(organization).reasons == []
+    assert [organization.experiment(n).decision for n in (1, 2)] == ["discard", "discard"]
+    assert organization.replies_count() == 10
+    assert faults(organization) == []
+
+
+def test_a_notebook_that_another_program_holds_for_a_while_is_waited_for(organize: Organize):
+    organization = organize(attempts=1, script=refused(0.5))
+    waits: list[float] = []
+
+    def hold_for_a_while(lab: object) -> None:
+        other = sqlite3.connect(
+            organization.lab / "notebook.sqlite", check_same_thread=False, isolation_level=None
+        )
+        other.execute("begin immediate")
+        began = time.monotonic()
+
+        def let_go() -> None:
+            other.execute("rollback")
+            other.close()
+            waits.append(time.monotonic() - began)
+
+        threading.Timer(2.0, let_go).start()
+
+    began = time.monotonic()
+    assert work(organization, opened=hold_for_a_while).reasons == []
+    assert time.monotonic() - began >= waits[0] >= 2.0
+    assert organization.experiment().decision == "discard"
+    assert faults(organization) == []
+
+
+def test_nobody_writes_between_what_a_transaction_reads_and_what_it_writes(tmp_path: Path):
+    path = tmp_path / "notebook.sqlite"
+    with closing(Notebook(path)) as notebook, closing(sqlite3.connect(path, timeout=0)) as other:
+        with notebook.transaction():
+            assert notebook.rows("select * from sources") == []
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("insert into sources values ('a', 'b')")
+            notebook.keep_source("GAIN = 0.0\n")
+        assert other.execute("select count(*) from sources").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("hours", [1, -1], ids=["put forward", "put back"])
+def test_a_clock_that_is_changed_changes_no_duration_and_no_verdict(
+    hours: int, organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    clock, changes = time.time, 0.0
+
+    def changed() -> float:
+        nonlocal changes
+        changes += 1
+        return clock() + hours * 600 * changes  # at every look by ten minutes more
+
+    organization = organize(experiments=2, attempts=1, script=refused(0.5) + refused(0.7))
+    began = time.monotonic()
+    monkeypatch.setattr(time, "time", changed)
+    assert work(organization).reasons == []
+    monkeypatch.undo()
+    took = time.monotonic() - began
+    with organization.notebook() as notebook:
+        run = notebook.latest_run()
+        spans = notebook.rows("select kind, seconds from spans where kind != 'trained'")
+    assert run is not None
+    assert run.ended is not None
+    assert run.worked_seconds <= took
+    assert all(0 <= span["seconds"] <= took for span in spans if span["kind"] == "thought")
+    assert [organization.experiment(n).decision for n in (1, 2)] == ["discard", "discard"]
+    assert faults(organization) == []
+
+
+def test_two_runs_that_begin_at_the_same_time_of_day_are_two_runs(
+    organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    organization = organize(attempts=1, script=refused(0.5) + refused(0.7))
+    noon = time.time()
+    monkeypatch.setattr(time, "time", lambda: noon)
+    assert work(organization).reasons == []
+    monkeypatch.setattr(time, "time", lambda: noon - 0.001)
+    assert work(organization).reasons == []
+    with organization.notebook() as notebook:
+        first, second = notebook.runs()
+        latest = notebook.latest_run()
+    assert second.id == f"{first.id}-2"
+    assert latest == second
+    assert organization.experiment(2).run == second.id
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def trial_at_work() -> psutil.Process | None:
+    """The process of a train.py that trains, below this one: neither smoke-tested nor asked again."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if process.cmdline()[1:] == ["train.py"] and Path(process.cwd()).name == "work":
+                return process
+    return None
+
+
+def test_a_trial_that_the_kernel_kills_is_told_as_out_of_memory_and_the_run_goes_on(
+    organize: Organize,
+):
+    large = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 1.0"), screening(), review()]
+    organization = organize(experiments=2, attempts=1, more=NO_SANDBOX, script=large + refused(0.7))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work, organization)
+        eventually(trial_at_work).kill()
+        assert running.result().reasons == []
+    (outcome,) = [each for _, each, _ in organization.trials(1)]
+    assert outcome == "crashed"
+    reason = organization.experiment(1).reason or ""
+    assert "out of memory: peak " in reason
+    assert "killed, most likely by the kernel" in reason
+    assert organization.experiment(2).decision == "discard"
+    assert faults(organization) == []
