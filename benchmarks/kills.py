@@ -32,6 +32,7 @@ import click
 import psutil
 
 from benchmarks.table import markdown
+from benchmarks.throughput import SAID
 from org.config import load_config
 from org.desk import run
 from org.notebook import Notebook
@@ -66,23 +67,6 @@ if Path.cwd().name == "work":  # and not the smoke test, or the process that is 
         begun.write(Path.cwd().parent.name + chr(10))
 {SCRIPTED}"""
 
-IDEA = {
-    "category": "optimizer",
-    "change": "Another gain.",
-    "mechanism": "Small letters are likelier.",
-    "expected_effect": -0.1,
-}
-SAID: dict[str, dict[str, Any]] = {
-    "Direction": {
-        "category": "optimizer",
-        "focus": "The gain.",
-        "assignee": "thinker",
-        "reason": "It is all there is.",
-    },
-    "Screening": {"approved": True, "reason": "One change."},
-    "Review": {"explanation": "As measured.", "lesson": "Gains matter."},
-}
-
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|COMMIT|RELEASE)\b\W*(?:OR \w+ )?(?:INTO |FROM )?\W*(\w*)", re.I)  # fmt: skip
 
 
@@ -111,7 +95,7 @@ class Rule:
             return {"text": f"SUMMARY: {gain}\n{block}"}
         if isinstance(reads, HypothesisReads):
             chance = random.Random(hashlib.sha256(brief.model_dump_json().encode()).digest())
-            return {**IDEA, "title": f"{chance.uniform(-1, 3):.4f}"}
+            return {**SAID["Hypothesis"], "title": f"{chance.uniform(-1, 3):.4f}"}
         return SAID[wanted]
 
 

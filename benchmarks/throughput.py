@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import click
 import yaml
@@ -50,7 +51,7 @@ likely = (token == ord(" ")) | (token >= ord("a")) & (token <= ord("z")) | (toke
 prepare.evaluate(lambda tokens: (GAIN * likely).expand(*tokens.shape, -1))
 """
 
-SAID = {
+SAID: dict[str, dict[str, Any]] = {
     "Direction": {
         "category": "optimizer",
         "focus": "The gain.",
