@@ -146,7 +146,7 @@ def _expected(placement: Placement, change: Change) -> bool:
 def _wrong_decision(where: str, experiment: Experiment, placement: Placement) -> Iterator[str]:
     """A reviewer may keep off the stack what is better, and may put nothing on it."""
     stacked = experiment.decision in ON_THE_STACK
-    objects = (experiment.reason or "").startswith("The reviewer objects")
+    objects = (experiment.reason or "").startswith(("The reviewer objects", "The reviewers object"))
     if stacked != (placement.says == "stack") and not (objects and not stacked):
         yield f"{where} is {experiment.decision}, from its run follows {placement.says}"
 
