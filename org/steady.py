@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from org.notebook import Notebook
-from trainer.evidence.steady import HISTORY_RUNS, disturbed, drift
+from trainer.evidence.steady import HISTORY_RUNS, disturbed, drift, same_speed
 from trainer.trial import Trial
 
 # The budget is processor time: the share of its wall time that a trial got a core for.
@@ -11,14 +11,17 @@ SHARES = """
     select json_extract(trial_json, '$.budget_seconds') / training_seconds as share from trials
     where outcome = 'completed' and training_seconds > 0 order by rowid desc limit 50"""
 
-# Tokens per second of budget of the candidates in some part of the notebook.
-RATES = """
-    select json_extract(trial_json, '$.tokens') / json_extract(trial_json, '$.budget_seconds') as rate
+# Tokens per second of budget.
+RATE = "json_extract(trial_json, '$.tokens') / json_extract(trial_json, '$.budget_seconds')"
+
+# Of the candidates in some part of the notebook.
+RATES = f"""
+    select {RATE} as rate
     from trials where purpose = 'candidate' and outcome = 'completed' and rate > 0 and """
 
 # Of these the head's value is made, under the seed that candidates are tried under.
-MEASURED = """
-    select rowid, purpose, val_bpb from trials
+MEASURED = f"""
+    select rowid, purpose, val_bpb, {RATE} as rate from trials
     where source_sha = :sha and seed = :seed and outcome = 'completed'
     and purpose in ('baseline', 'certify', 'reference') order by rowid"""
 
@@ -53,13 +56,18 @@ def shift_bpb(notebook: Notebook, source_sha: str, seed: int) -> float:
     """By how much a source scores worse on the machine as it is now, in bits per byte.
 
     The difference between its latest run as a reference and the run that counts for it under the
-    same seed: nothing but the machine is another. 0.0 where it was no reference yet.
+    same seed: nothing but the machine is another. 0.0 where it was no reference yet, or where that
+    run was as fast: then the candidates are faster or slower by themselves, and the difference of
+    two runs is noise.
     """
     measured = notebook.rows(MEASURED, {"sha": source_sha, "seed": seed})
-    if not measured or measured[-1]["purpose"] != "reference":
+    counted = [row for row in measured if row["purpose"] != "reference"]
+    if not counted or measured[-1]["purpose"] != "reference":
         return 0.0
-    counted = [row["val_bpb"] for row in measured if row["purpose"] != "reference"]
-    return float(measured[-1]["val_bpb"] - counted[-1]) if counted else 0.0
+    now, then = measured[-1], counted[-1]
+    if not (now["rate"] and then["rate"]) or same_speed(now["rate"], then["rate"]):
+        return 0.0
+    return float(now["val_bpb"] - then["val_bpb"])
 
 
 def references_count(notebook: Notebook, source_sha: str, seed: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 from org.head import head_bpb, search_seed
 from org.notebook import Notebook
 from org.steady import drifted, references_count, shift_bpb
-from tests.notebooks import RUN, Night, completed
+from tests.notebooks import RUN, Night, completed, incumbent
 from tests.organizations import Organization, plain_experiment, work
 from trainer.trial import Trial
 
@@ -29,8 +29,11 @@ def notebook(tmp_path: Path) -> Iterator[Notebook]:
 
 @pytest.fixture
 def night(notebook: Notebook) -> Night:
+    """The baseline, measured at 40,000 tokens a second."""
     night = Night(notebook)
-    night.measure_baseline()
+    for seed in (1, 2, 3):
+        record(night, ran(night.head, seed, 40_000), "baseline")
+    notebook.set_baseline(RUN, incumbent(1, night.head, None, 1.24))
     return night
 
 
@@ -69,8 +72,8 @@ def test_after_the_incumbent_was_run_again_the_drift_is_accounted_for(night: Nig
         for _ in range(5):
             at_speed(night, speed)
     before = head_bpb(notebook, "cpu", seed)
-    counted = dict(notebook.fresh_runs(night.head))[seed]
-    record(night, completed(night.head, seed, counted + 0.03), "reference")
+    again = ran(night.head, seed, 34_000).model_copy(update={"val_bpb": 1.27})
+    record(night, again, "reference")
     assert drift_of(night) is None
     assert shift_bpb(notebook, night.head, seed) == pytest.approx(0.03)
     assert head_bpb(notebook, "cpu", seed) == pytest.approx(before + 0.03)
@@ -81,6 +84,17 @@ def test_after_the_incumbent_was_run_again_the_drift_is_accounted_for(night: Nig
     for _ in range(5):
         at_speed(night, 40_000)
     assert drift_of(night) == pytest.approx(40 / 34 - 1)
+
+
+def test_candidates_that_are_slower_by_themselves_move_nothing(night: Night) -> None:
+    notebook, seed = night.notebook, search_seed(night.notebook)
+    for speed in (40_000, 34_000):
+        for _ in range(5):
+            at_speed(night, speed)
+    again = ran(night.head, seed, 40_300).model_copy(update={"val_bpb": 1.25})
+    record(night, again, "reference")
+    assert shift_bpb(notebook, night.head, seed) == 0.0
+    assert drift_of(night) is None
 
 
 def test_a_reference_counts_for_no_certificate_and_for_no_noise(night: Night) -> None:

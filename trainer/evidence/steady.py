@@ -44,6 +44,11 @@ def drift(then: Sequence[float], latest: Sequence[float]) -> float | None:
     return exp(shift) - 1 if abs(shift) > max(DRIFT_SHARE, SURE * error) else None
 
 
+def same_speed(rate: float, other: float) -> bool:
+    """Whether two runs of one source, in tokens per second, tell of no drift."""
+    return abs(log(rate / other)) <= DRIFT_SHARE
+
+
 def _deviation(logs: Sequence[float]) -> float:
     """A robust standard deviation: 1.4826 times the median absolute deviation.
 
