@@ -19,6 +19,7 @@ def make_digest(
     head_bpb: float,
     stacked: int,
     noise_bpb: float,
+    terms: str,
     count_tokens: Callable[[str], int],
     at_most_tokens: int,
 ) -> Digest:
@@ -41,6 +42,7 @@ def make_digest(
         head_bpb=head_bpb,
         stacked=stacked,
         noise_bpb=noise_bpb,
+        terms=terms,
         entries=tuple(sorted(chosen, key=lambda entry: entry.number)),
         left_out=len(entries) - len(chosen),
     )

@@ -153,6 +153,7 @@ class Lab:
             head_bpb=head_bpb(self.notebook, profile, search_seed(self.notebook)),
             stacked=len(stack(self.notebook)),
             noise_bpb=run_spread(self.notebook, profile).bpb,
+            terms=self.setting.in_words(),
             count_tokens=self.count_tokens,
             at_most_tokens=DIGEST_TOKENS,
         )

@@ -85,6 +85,7 @@ def hypothesize(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentStat
         direction=state["direction"],
         focus=person.focus,
         source=step.notebook.source(state["head_sha"]),
+        head_telemetry=step.telemetry_of_source(state["head_sha"]),
         objections=state.get("objections", ()),
         advice=state.get("advice", ()),
     )

@@ -468,6 +468,15 @@ class Notebook:
         )
         return Trial.model_validate_json(rows[0]["trial_json"]) if rows else None
 
+    def latest_trial(self, source: str) -> Trial | None:
+        """The last completed trial of a source, whatever it was for."""
+        rows = self.rows(
+            "select trial_json from trials where source_sha = :sha and outcome = 'completed'"
+            " order by rowid desc limit 1",
+            {"sha": source},
+        )
+        return Trial.model_validate_json(rows[0]["trial_json"]) if rows else None
+
     def _scores(self, where: str, parameters: dict[str, Any]) -> list[float]:
         sql = f"select val_bpb from trials where outcome = 'completed' and {where} order by rowid"
         return [row["val_bpb"] for row in self.rows(sql, parameters)]

@@ -230,6 +230,11 @@ class Step:
         done = self.notebook.trials_of(self.experiment.id, candidate_sha)
         return digest(done[-1]) if done else ""
 
+    def telemetry_of_source(self, source_sha: str) -> str:
+        """How the latest trial of a source went, whatever it was for; empty if there was none."""
+        trial = self.notebook.latest_trial(source_sha)
+        return digest(trial) if trial else ""
+
     def telemetry_of_head(self, head_sha: str) -> str:
         """How the latest trial went by which a head was judged, to hold another against it."""
         trial = self.notebook.latest_fresh_trial(head_sha)

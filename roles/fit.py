@@ -8,7 +8,7 @@ from roles.render import render
 from roles.tokens import count_tokens
 
 # What is shown of quotes and of the notebook, until it fits; only then is the source cut, too.
-SHARES = (0.7, 0.5, 0.35, 0.25)
+SHARES = (0.7, 0.5, 0.35, 0.25, 0.15, 0.1)
 LEAST_SHARES = (0.25, 0.1)
 NOTICE_TOKENS = 100
 LEAST_SOURCE_TOKENS = 200

@@ -177,7 +177,8 @@ class Digest(Record):
     """The notebook as a role sees it: bounded, with failures and near misses in their place.
 
     ``entries`` are ordered by number; ``left_out`` counts those that did not fit. ``noise_bpb`` is
-    the standard deviation of val_bpb of one source over seeds. ``incumbent_bpb`` is proven,
+    the standard deviation of val_bpb of one source over seeds, ``terms`` what a trial has, in words.
+    ``incumbent_bpb`` is proven,
     ``head_bpb`` what the head with its ``stacked`` provisional changes is expected to be worth.
     """
 
@@ -189,6 +190,7 @@ class Digest(Record):
     stacked: int = 0
     entries: tuple[Entry, ...] = ()
     left_out: int = 0
+    terms: Line = ""
 
 
 class DirectorReads(Record):
@@ -203,12 +205,17 @@ class DirectorReads(Record):
 
 
 class HypothesisReads(Record):
-    """What a hypothesis is made from. ``objections`` say why earlier ones of this experiment fell."""
+    """What a hypothesis is made from.
+
+    ``head_telemetry`` is how a trial of ``source`` went, ``objections`` say why earlier hypotheses
+    of this experiment fell.
+    """
 
     digest: Digest
     direction: Direction
     focus: Paragraph = ""
     source: str
+    head_telemetry: Paragraph = ""
     objections: tuple[Paragraph, ...] = ()
     advice: tuple[Advice, ...] = ()
 

@@ -69,8 +69,9 @@ def render(reads: Reads, share: float = 1.0, source_characters: int | None = Non
                 _digest(reads.digest, share),
                 _direction(reads.direction),
                 _part("Your own focus", plain(reads.focus)),
-                _objections(reads.objections),
+                _objections(reads.objections, share),
                 _source(reads.source, source_characters),
+                _quote("How a trial of it went", reads.head_telemetry, LOG_CHARACTERS * share),
             ]
         case EngineerReads():
             parts = [
@@ -157,6 +158,8 @@ def _digest(digest: Digest, share: float) -> str:
             f" On the stack, not proven yet: {digest.stacked} changes, with which the head is "
             f"expected to score {digest.head_bpb:.4f}."
         )
+    if digest.terms:
+        figures = f"A trial has {digest.terms}. {figures}"
     entries = _most_telling(digest.entries, share)
     if left_out := digest.left_out + len(digest.entries) - len(entries):
         figures += f" {left_out} experiments are not shown."
@@ -245,9 +248,10 @@ def _fields(**fields: str) -> str:
     return "\n".join(f"{name}: {line(text)}" for name, text in fields.items())
 
 
-def _objections(objections: tuple[str, ...]) -> str:
+def _objections(objections: tuple[str, ...], share: float) -> str:
     said = "\n".join(f"- {line(objection)}" for objection in objections)
-    return _quote("Why your earlier hypotheses of this experiment fell", said, None)
+    heading = "Why your earlier hypotheses of this experiment fell"
+    return _quote(heading, said, LOG_CHARACTERS * share)
 
 
 def _complaint(complaint: str, share: float) -> str:

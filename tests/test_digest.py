@@ -26,6 +26,7 @@ def digest_of(entries: list[Entry], at_most: int) -> Digest:
         head_bpb=1.88,
         stacked=2,
         noise_bpb=0.01,
+        terms="20 s",
         count_tokens=lambda text: 1,
         at_most_tokens=at_most * (ENTRY_OVERHEAD_TOKENS + 1),
     )
@@ -70,6 +71,7 @@ def test_what_was_dropped_is_a_near_miss_and_no_keep():
 def test_the_head_and_what_is_on_the_stack_are_told():
     digest = digest_of([], at_most=1)
     assert (digest.incumbent_bpb, digest.head_bpb, digest.stacked) == (1.9, 1.88, 2)
+    assert digest.terms == "20 s"
 
 
 def test_an_old_keep_a_near_miss_and_a_crash_outlive_a_hundred_later_discards():

@@ -34,6 +34,17 @@ class Setting(BaseModel):
     threads: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=4.0, gt=0)
 
+    def in_words(self) -> str:
+        """What a trial has, on one line."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        clock = (
+            "wall time on a GPU" if self.profile == "gpu" else f"processor time, {threads} of a CPU"
+        )
+        return (
+            f"{self.seconds:g} s of {clock}; context {self.sequence_length}, vocabulary "
+            f"{self.vocabulary}, memory of the machine {self.memory_gb:g} GB"
+        )
+
 
 PROFILES: dict[ProfileName, Setting] = {
     "cpu": Setting(

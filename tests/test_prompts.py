@@ -1,0 +1,249 @@
+"""The prompts, and all that is told with them: right in their examples, and short enough."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from org.config import load_config
+from org.digest import make_digest
+from org.lab import DIGEST_TOKENS
+from roles.model import Brief
+from roles.records import (
+    Advice,
+    AdviserReads,
+    Digest,
+    Direction,
+    DirectorReads,
+    EngineerReads,
+    Entry,
+    Hypothesis,
+    HypothesisReads,
+    Note,
+    Person,
+    Prose,
+    Reads,
+    Record,
+    Review,
+    ReviewReads,
+    Screening,
+    ScreeningReads,
+)
+from roles.tokens import count_tokens
+from tests.chats import model_at
+from tests.openai_server import OpenAIServer, prompt_of
+from trainer.setting import PROFILES
+
+ROOT = Path(__file__).parents[1]
+CONFIG = load_config(ROOT / "org.yaml", to_run=False)
+TRAIN = (ROOT / "trainer" / "train.py").read_text()
+PROGRAM = (ROOT / "program.md").read_text()
+WINDOW_TOKENS = 16_384
+
+# --- a full notebook ----------------------------------------------------------------------------
+
+WORDS = "Twice the batch takes half the steps, each 1.9 times as long: 0.0123 lost. "
+TITLE = ("Raise MATRIX_LR from 0.06 to 0.12, and " * 9)[:200]
+LONG = (WORDS * 30)[:1500]
+DECISIONS = ("keep", "discard", "crash", "dropped", "provisional", None)
+LOG = 'File "train.py", line 412, in step\n    loss = self.add_gradients(batches)\n' * 400
+DIFF = "".join(f"-LAYER_{n} = {n}\n+LAYER_{n} = {n + 1}  # one more\n" for n in range(900))
+
+
+def full_digest() -> Digest:
+    """Five hundred experiments, each of many words."""
+    entries = [
+        Entry.model_validate(
+            {
+                "number": number,
+                "title": TITLE,
+                "category": "optimizer",
+                "change": LONG[:600],
+                "summary": TITLE,
+                "decision": DECISIONS[number % len(DECISIONS)],
+                "effect": -0.0123,
+                "error": 0.0045,
+                "reason": LONG[:300],
+                "lesson": LONG[:600],
+            }
+        )
+        for number in range(1, 501)
+    ]
+    return make_digest(
+        PROGRAM,
+        entries,
+        baseline_bpb=1.3642,
+        incumbent_bpb=1.3211,
+        head_bpb=1.3144,
+        stacked=5,
+        noise_bpb=0.0041,
+        terms=PROFILES["cpu"].in_words(),
+        count_tokens=count_tokens,
+        at_most_tokens=DIGEST_TOKENS,
+    )
+
+
+DIGEST = full_digest()
+HYPOTHESIS = Hypothesis(
+    title=TITLE, category="optimizer", change=LONG, mechanism=LONG, expected_effect=-0.01
+)
+DIRECTION = Direction(
+    category="optimizer", focus=LONG[:900], assignee="optimizer", reason=LONG[:900]
+)
+ADVICE = (Advice(speaker="skeptic", text=LONG),)
+FULL: dict[str, tuple[str, Reads, type[Record]]] = {
+    "directing": (
+        "director",
+        DirectorReads(
+            digest=DIGEST,
+            people=tuple(Person(name=p.name, focus=p.focus) for p in CONFIG.roles.hypothesis),
+            notes=(Note(author="ada", text=LONG),),
+            advice=ADVICE,
+        ),
+        Direction,
+    ),
+    "proposing": (
+        "hypothesis",
+        HypothesisReads(
+            digest=DIGEST,
+            direction=DIRECTION,
+            focus=CONFIG.roles.hypothesis[0].focus,
+            source=TRAIN,
+            head_telemetry=LONG,
+            objections=(LONG, LONG),
+            advice=ADVICE,
+        ),
+        Hypothesis,
+    ),
+    "writing": ("engineer", EngineerReads(hypothesis=HYPOTHESIS, source=TRAIN), Prose),
+    "mending": (
+        "engineer",
+        EngineerReads(
+            hypothesis=HYPOTHESIS,
+            source=TRAIN,
+            previous=DIFF,
+            complaint=LOG,
+            telemetry=LONG,
+            log=LOG,
+            advice=ADVICE,
+        ),
+        Prose,
+    ),
+    "screening": (
+        "reviewer",
+        ScreeningReads(digest=DIGEST, hypothesis=HYPOTHESIS, diff=DIFF, advice=ADVICE),
+        Screening,
+    ),
+    "reviewing": (
+        "reviewer",
+        ReviewReads(
+            hypothesis=HYPOTHESIS,
+            diff=DIFF,
+            decision="crash",
+            evidence=LONG,
+            telemetry=LONG,
+            head_telemetry=LONG,
+            log=LOG,
+            advice=ADVICE,
+        ),
+        Review,
+    ),
+    "advising": (
+        "skeptic",
+        AdviserReads(digest=DIGEST, moment="before engineer", discussion=f"{LONG}\n{DIFF}" * 9),
+        Prose,
+    ),
+}
+# Where there is no room for all that could be, quotes and notebook are cut, never train.py.
+CUT = ("proposing", "mending", "screening", "advising")
+
+
+def prompt(name: str) -> str:
+    return (ROOT / "roles" / f"{name}.md").read_text()
+
+
+def told(moment: str, window: int | None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All that a language model is told, as it comes to the endpoint."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    role, reads, reply_type = FULL[moment]
+    brief = Brief(role=role, prompt=prompt(role), reads=reads)
+    example = examples(role, reply_type)[0] if reply_type is not Prose else "SUMMARY: none"
+    with OpenAIServer([example]) as server:
+        model_at(server, window=window).ask(brief, reply_type)
+    return prompt_of(server.chats[0])
+
+
+def examples(role: str, kind: type[Record]) -> list[str]:
+    """The replies of one kind that a prompt shows."""
+    (shown,) = re.findall(r"```json\n(.*?)```", prompt(role), re.DOTALL)
+    return [
+        each for each in shown.splitlines() if json.loads(each).keys() <= kind.model_fields.keys()
+    ]
+
+
+@pytest.mark.parametrize("moment", FULL)
+def test_with_a_full_notebook_all_that_is_told_fits_into_16k_tokens(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = told(moment, WINDOW_TOKENS, monkeypatch)
+    assert count_tokens(text) <= WINDOW_TOKENS
+    assert ("## What was cut" in text) == (moment in CUT)
+    source = getattr(FULL[moment][1], "source", "")
+    assert source in text
+    if "digest" in type(FULL[moment][1]).model_fields:
+        assert PROGRAM.strip() in text
+        assert text.count("\n- #") >= 2
+        assert "experiments are not shown" in text
+
+
+@pytest.mark.parametrize("moment", FULL)
+def test_in_4k_tokens_each_still_has_its_prompt_and_knows_that_much_was_cut(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = told(moment, 4096, monkeypatch)
+    assert count_tokens(text) <= 4096
+    assert prompt(FULL[moment][0]).strip() in text
+    assert "cut" in text
+
+
+# --- what the prompts say -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"),
+    [
+        ("director", Direction),
+        ("hypothesis", Hypothesis),
+        ("reviewer", Screening),
+        ("reviewer", Review),
+    ],
+)
+def test_the_example_of_a_prompt_is_a_reply_with_every_field(role: str, kind: type[Record]) -> None:
+    (example,) = examples(role, kind)
+    fields = json.loads(example)
+    kind.model_validate(fields)
+    assert fields.keys() == kind.model_fields.keys()
+
+
+def test_the_directors_example_assigns_someone_of_the_default_organization() -> None:
+    (example,) = examples("director", Direction)
+    assert json.loads(example)["assignee"] in [role.name for role in CONFIG.roles.hypothesis]
+
+
+@pytest.mark.parametrize("role", ["director", "hypothesis", "engineer", "reviewer"])
+def test_a_prompt_says_what_is_read_written_judged_and_what_goes_wrong(role: str) -> None:
+    text = prompt(role)
+    assert "ou read" in text
+    assert "ou write" in text
+    assert "## How you are judged" in text
+    assert "## What goes wrong, and what to do instead" in text
+    assert count_tokens(text) <= 1050
+
+
+def test_constants_that_the_examples_name_are_there() -> None:
+    for role in ("hypothesis", "reviewer", "engineer"):
+        for name in re.findall(r"\b[A-Z]+_[A-Z]+\b", prompt(role)):
+            assert re.search(rf"\b{name} = ", TRAIN + prompt(role)), name
