@@ -91,7 +91,7 @@ HYPOTHESIS = Hypothesis(
     title=TITLE, category="optimizer", change=LONG, mechanism=LONG, expected_effect=-0.01
 )
 DIRECTION = Direction(
-    category="optimizer", focus=LONG[:900], assignee="optimizer", reason=LONG[:900]
+    category="optimizer", focus=LONG[:450], assignee="optimizer", reason=LONG[:450]
 )
 ADVICE = (Advice(speaker="skeptic", text=LONG),)
 FULL: dict[str, tuple[str, Reads, type[Record]]] = {
@@ -112,7 +112,7 @@ FULL: dict[str, tuple[str, Reads, type[Record]]] = {
             direction=DIRECTION,
             focus=CONFIG.roles.hypothesis[0].focus,
             source=TRAIN,
-            head_telemetry=LONG,
+            head_telemetry=LONG[:420],
             objections=(LONG, LONG),
             advice=ADVICE,
         ),
@@ -126,7 +126,7 @@ FULL: dict[str, tuple[str, Reads, type[Record]]] = {
             source=TRAIN,
             previous=DIFF,
             complaint=LOG,
-            telemetry=LONG,
+            telemetry=LONG[:420],
             log=LOG,
             advice=ADVICE,
         ),
@@ -144,8 +144,8 @@ FULL: dict[str, tuple[str, Reads, type[Record]]] = {
             diff=DIFF,
             decision="crash",
             evidence=LONG,
-            telemetry=LONG,
-            head_telemetry=LONG,
+            telemetry=LONG[:420],
+            head_telemetry=LONG[:420],
             log=LOG,
             advice=ADVICE,
         ),

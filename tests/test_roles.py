@@ -92,6 +92,7 @@ READS: dict[str, Reads] = {
         direction=DIRECTION,
         focus="time is the budget",
         source="LR = 0.1\n",
+        head_telemetry="1,040 steps",
         objections=("tried already",),
         advice=ADVICE,
     ),
@@ -173,7 +174,7 @@ def test_what_is_not_proven_is_told_apart_from_what_is_and_with_its_uncertainty(
 @pytest.mark.parametrize(
     ("who", "expected"),
     [
-        ("hypothesis", ["warm-down", "time is the budget", "tried already", "LR = 0.1"]),
+        ("hypothesis", ["warm-down", "time is the budget", "tried already", "LR = 0.1", "1,040 steps"]),
         (
             "engineer",
             ["0.5 to 0.7", "LR = 0.1", "my last reply", "No block found.", "MFU 12 %", "boom"],
