@@ -83,7 +83,9 @@ def test_a_change_that_is_better_is_kept_and_every_record_of_it_is_the_same_byte
 
 def test_a_change_that_is_worse_is_discarded_after_one_trial(organize: Organize):
     organization = organize(script=plain_experiment("GAIN = 0.0", "GAIN = -1.0"))
-    work(organization)
+    (told,) = work(organization).asked("thinker")
+    assert told.digest.terms.startswith("0.2 s of processor time, 1 thread of a CPU")
+    assert "tokens/s" in told.head_telemetry or "Start-up" in told.head_telemetry
     experiment = organization.experiment()
     assert experiment.decision == "discard"
     assert experiment.effect is not None

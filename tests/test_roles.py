@@ -174,7 +174,10 @@ def test_what_is_not_proven_is_told_apart_from_what_is_and_with_its_uncertainty(
 @pytest.mark.parametrize(
     ("who", "expected"),
     [
-        ("hypothesis", ["warm-down", "time is the budget", "tried already", "LR = 0.1", "1,040 steps"]),
+        (
+            "hypothesis",
+            ["warm-down", "time is the budget", "tried already", "LR = 0.1", "1,040 steps"],
+        ),
         (
             "engineer",
             ["0.5 to 0.7", "LR = 0.1", "my last reply", "No block found.", "MFU 12 %", "boom"],
