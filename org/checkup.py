@@ -14,6 +14,7 @@ from org.config import Config, ConfigError, ModelChoice, load_config
 from org.figures import counted
 from org.lab import LabError, exclusive
 from org.opening import device_names, wall_of
+from org.recorded import recorded_model
 from roles.model import ModelError
 from roles.scripted import ScriptedModel
 from trainer.corpus import CLIMBMIX_TRAINING_SHARDS, CorpusError
@@ -103,6 +104,12 @@ def _model(choice: ModelChoice) -> tuple[str | None, str]:
         except ModelError as error:
             return str(error), ""
         return None, ""
+    if choice.kind == "replay":
+        try:
+            recorded_model(Path(choice.target))
+        except LabError as error:
+            return str(error), ""
+        return None, ", from the record, free"
     # LangChain takes a second to import: only who has a language model waits for it.
     from roles.endpoint import KEY_VARIABLE, endpoint_reachable
 

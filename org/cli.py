@@ -87,7 +87,8 @@ def run(config_path: Path, lab: Path | None) -> None:
     """Run the organization until its budget is spent, or go on where it was stopped.
 
     Ctrl-C finishes the trials at hand and stops; a second Ctrl-C abandons them. In both cases the
-    same command goes on later, and nothing is lost. `say`, `pause`, `resume` and `stop` steer it
+    same command goes on later, and nothing is lost. With `model: replay:LAB` the exit code is 3 if
+    anyone read something else, figures apart, than was recorded. `say`, `pause`, `resume` and `stop` steer it
     from another terminal.
     """
     from org.running import run_here

@@ -37,6 +37,7 @@ from org.config_fields import (
     expecting,
     from_folder,
     has_key,
+    has_notebook,
     has_text,
 )
 from org.yaml_lines import Document, KeyPath, Place, Problem
@@ -45,7 +46,7 @@ from roles.records import Paragraph
 from trainer.setting import PROFILES, ProfileName, Setting
 
 ReviewRule = Literal["any", "majority"]
-ModelKind = Literal["playbook", "openai", "scripted"]
+ModelKind = Literal["playbook", "openai", "scripted", "replay"]
 Step = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
 
 # Names that the discussion gives to its own speakers and listeners.
@@ -86,8 +87,11 @@ class ModelChoice(Section):
     """An endpoint that speaks the OpenAI protocol; left out: OPENAI_BASE_URL, else OpenAI's own."""
     key_variable: Variable | None = None
     """The environment variable that holds the key; left out: OPENAI_API_KEY."""
-    name: Annotated[str, Field(json_schema_extra={"pattern": "^(playbook|(openai|scripted):.+)$"})]
-    """playbook (no language model, no key), openai:NAME, or scripted:PATH (replies from a file)."""
+    name: Annotated[
+        str, Field(json_schema_extra={"pattern": "^(playbook|(openai|scripted|replay):.+)$"})
+    ]
+    """playbook (no language model, no key), openai:NAME, scripted:PATH (replies from a file), or
+    replay:LAB (what was said in another lab, again)."""
     price: (
         Annotated[
             tuple[Dollars, Dollars],
@@ -118,12 +122,18 @@ class ModelChoice(Section):
         kind, _, target = name.partition(":")
         if kind not in get_args(ModelKind) or (kind == "playbook") == bool(target.strip()):
             hint = did_you_mean(kind, get_args(ModelKind))
-            raise ValueError(f"expected playbook, openai:NAME or scripted:PATH, not {name!r}{hint}")
+            expected = "expected playbook, openai:NAME, scripted:PATH or replay:LAB"
+            raise ValueError(f"{expected}, not {name!r}{hint}")
         if kind == "scripted":
             path = from_folder(target, info)
             if info.context and info.context.to_run:
                 has_text(path)
             return f"scripted:{path}"
+        if kind == "replay":
+            path = from_folder(target, info)
+            if info.context and info.context.to_run:
+                has_notebook(path)
+            return f"replay:{path}"
         where_known = {"base_url", "key_variable"} <= info.data.keys()
         if kind == "openai" and info.context and info.context.to_run and where_known:
             has_key(name, info.data["base_url"], info.data["key_variable"])
@@ -140,7 +150,7 @@ class ModelChoice(Section):
 
     @property
     def target(self) -> str:
-        """What follows the kind: the language model's name, or the path of the script."""
+        """What follows the kind: the language model's name, or the path of the script or lab."""
         return self.name.partition(":")[2]
 
     @property
@@ -357,7 +367,8 @@ class Config(Section):
     lab: AnyPath = Field(default=Path("labs/default"), validate_default=True)
     """The folder of the run: notebook, trials, kept versions."""
     model: AnyModel
-    """The model of every role that names no other: playbook, openai:NAME or scripted:PATH."""
+    """The model of every role that names no other: playbook, openai:NAME, scripted:PATH or
+    replay:LAB."""
     roles: Roles
     """Who works here."""
     desks: Annotated[Literal["auto"] | Count, expecting("auto, or how many")] = "auto"

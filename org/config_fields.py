@@ -86,6 +86,12 @@ def has_text(path: Path) -> None:
         raise ValueError(f"expected some text, but {path} is empty")
 
 
+def has_notebook(folder: Path) -> None:
+    """Raise ValueError unless the folder is a lab in which something may have been said."""
+    if not (folder / "notebook.sqlite").is_file():
+        raise ValueError(f"expected a lab to replay, but there is no notebook.sqlite in {folder}")
+
+
 def compiles(path: Path) -> None:
     """Raise ValueError unless the file is Python."""
     try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import Any
 
+from org.briefs import keep_brief
 from org.figures import signed
 from org.notebook import Message, Notebook
 from org.purse import Purse
 from roles.model import Answer, Brief, Cost, Model, ModelError, Reply
+from roles.recorded import as_read
 from roles.records import Direction, Hypothesis, Prose, Record, Review, Screening
 
 # Who hears what a reply says. What is not named here is said to everyone.
@@ -82,7 +83,7 @@ class OnRecord:
             text=spoken(answer.reply),
             reply_json=answer.reply.model_dump_json(),
             model=answer.model,
-            brief_sha=hashlib.sha256(brief.model_dump_json().encode()).hexdigest(),
+            brief_sha=keep_brief(self.notebook, as_read(brief)),
             thinking=answer.thinking,
             **_cost(answer),
         )
@@ -103,6 +104,7 @@ class OnRecord:
                 kind=self.step.partition(".")[0],
                 text=f"{error}\n{error.words}".strip(),
                 model=self.model.name,
+                brief_sha=keep_brief(self.notebook, as_read(brief)),
                 **_cost(cost),
             )
         )

@@ -87,8 +87,8 @@ def _people(config: Config, place: str) -> tuple[tuple[str, str], ...]:
 
 def _model(config: Config, person: RoleConfig) -> str:
     choice = config.model_of(person)
-    if choice.kind == "scripted":
-        return f"scripted:{Path(choice.target).name}"
+    if choice.kind in ("scripted", "replay"):
+        return f"{choice.kind}:{Path(choice.target).name}"
     return one_line(choice.name)
 
 

@@ -16,6 +16,7 @@ from org.lab import Lab, LabError, exclusive
 from org.lineage import Lineage
 from org.notebook import Notebook, Run
 from org.onlooker import Onlooker
+from org.recorded import go_on_replaying, recorded_model
 from roles.endpoint import KEY_VARIABLE
 from roles.model import Model
 from roles.patience import Patience
@@ -37,6 +38,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         LabError: it cannot be opened; the message is one line.
         CorpusError: the corpus cannot be prepared.
     """
+    _not_its_own_record(config, folder)
     began = time.time()
     with exclusive(folder):
         names = device_names(config)
@@ -70,11 +72,20 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 count_tokens=lambda text: len(encoding.encode_ordinary(text)),
             )
             _position_scripts(lab)
+            go_on_replaying(lab)
             if incumbent := notebook.incumbent():
                 lab.publish(incumbent)
             yield lab
         finally:
             notebook.close()
+
+
+def _not_its_own_record(config: Config, folder: Path) -> None:
+    """A lab that is replayed would go on writing into what it reads. Raises LabError."""
+    for role in config.roles.everyone:
+        choice = config.model_of(role)
+        if choice.kind == "replay" and Path(choice.target).resolve() == folder.resolve():
+            raise LabError(f"{choice.name} cannot be replayed into itself; use another --lab")
 
 
 def device_names(config: Config) -> list[str]:
@@ -107,14 +118,14 @@ def wall_of(config: Config) -> str:
 
 
 def models(config: Config, device: str, patience: Patience | None = None) -> dict[str, Model]:
-    """The model behind each role, by the role's name; one script is shared by all who name it.
+    """The model behind each role, by the role's name; a script or record is shared by all who name it.
 
     ``patience`` is how language models are waited for, by all of them together.
     """
-    scripts: dict[str, ScriptedModel] = {}
+    shared: dict[str, Model] = {}
     patience = patience or Patience()
     return {
-        role.name: _model(config, role, device, scripts, patience) for role in config.roles.everyone
+        role.name: _model(config, role, device, shared, patience) for role in config.roles.everyone
     }
 
 
@@ -122,14 +133,18 @@ def _model(
     config: Config,
     role: RoleConfig,
     device: str,
-    scripts: dict[str, ScriptedModel],
+    shared: dict[str, Model],
     patience: Patience,
 ) -> Model:
     choice: ModelChoice = config.model_of(role)
     if choice.kind == "playbook":
         return Playbook(device.partition(":")[0])
     if choice.kind == "scripted":
-        return scripts.setdefault(choice.target, ScriptedModel.read(Path(choice.target)))
+        return shared.setdefault(choice.name, ScriptedModel.read(Path(choice.target)))
+    if choice.kind == "replay":
+        if choice.name not in shared:
+            shared[choice.name] = recorded_model(Path(choice.target), patience.say)
+        return shared[choice.name]
     # LangChain takes a second to import: only a run with a language model waits for it.
     from roles.chat import ChatModel
 

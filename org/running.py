@@ -26,10 +26,12 @@ from org.lab import Lab, LabError, Stopped
 from org.notebook import BUSY_SECONDS
 from org.opening import open_lab
 from org.plain import one_line
+from org.recorded import recorded_models
 from org.reports import experiments_report
 from org.steering import GO_ON, by, paused_by, wind_down
 from org.terminal import Terminal
 
+DEPARTED = 3  # the exit code of a replay in which something else was said to someone
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,6 +64,9 @@ def run_here(config_path: Path, folder: Path | None) -> int:
                 reasons = []
         if lab.notebook.incumbent() is not None:
             console.print(experiments_report(lab.notebook))
+        replayed = recorded_models(lab)
+        for model in replayed:
+            console.print(Text(f"\n{one_line(model.summary())}"), soft_wrap=True)
         if lab.stop.is_set():
             console.print(Text(f"\nStopped. To go on: python -m org run{where}"), soft_wrap=True)
             if order := paused_by(lab.notebook):
@@ -71,6 +76,8 @@ def run_here(config_path: Path, folder: Path | None) -> int:
         console.print(Text(f"\nTo go on:\n{further(where)}"), soft_wrap=True)
         for reason in reasons:
             console.print(Text(f"A desk closed early: {one_line(reason)}", style="red"))
+        if any(model.departure for model in replayed):
+            return DEPARTED
         return 1 if reasons else 0
 
 

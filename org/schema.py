@@ -116,6 +116,10 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
         },
         [("run", "runs", "id"), ("experiment", "experiments", "id")],
     ),
+    # What was read before a reply, once per line; `lines` are their numbers in order, `7` for one,
+    # `12+368` for the 368 from 12 on. Of it `messages.brief_sha` is the SHA-256.
+    "lines": ({"number": int, "text": str}, []),
+    "briefs": ({"sha": str, "lines": str}, []),
     # What a person has said to the director; `experiment` is the one that read it, and once
     # `answered` is known the one that answered.
     "notes": (
@@ -225,6 +229,8 @@ PRIMARY_KEYS = {
     "sources": "sha",
     "programs": "sha",
     "messages": "number",
+    "lines": "number",
+    "briefs": "sha",
     "notes": "number",
     "orders": "number",
     "incumbents": "number",
@@ -238,6 +244,7 @@ INDEXES = [
     ("experiments", ["normalized_sha"], False),
     ("messages", ["id"], True),
     ("messages", ["experiment"], False),
+    ("lines", ["text"], True),
     ("notes", ["experiment"], False),
     ("trials", ["experiment"], False),
     ("trials", ["source_sha"], False),

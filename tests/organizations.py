@@ -124,6 +124,7 @@ class Organization:
     model: object = "scripted:script.yaml"
     experiments: int = 1
     attempts: int = 3
+    lab_name: str = "lab"
     advisers: list[Mapping[str, str]] = field(default_factory=list)
     roles: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
@@ -134,7 +135,7 @@ class Organization:
 
     @property
     def lab(self) -> Path:
-        return self.folder / "lab"
+        return self.folder / self.lab_name
 
     def write(self) -> None:
         """Write org.yaml and everything that it names."""
@@ -150,7 +151,7 @@ class Organization:
         text = {
             "program": "program.md",
             "train": "train.py",
-            "lab": "lab",
+            "lab": self.lab_name,
             "model": self.model,
             "roles": roles | self.roles,
             "desks": 1,

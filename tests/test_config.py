@@ -251,7 +251,7 @@ budget: {hours: -1}
     assert problems(folder, text) == [
         "org.yaml:1: program: expected a file, but there is no no.md",
         "org.yaml:2: trian: no such key (did you mean 'train'?)",
-        "org.yaml:3: model: expected playbook, openai:NAME or scripted:PATH, "
+        "org.yaml:3: model: expected playbook, openai:NAME, scripted:PATH or replay:LAB, "
         "not 'opanai:gpt' (did you mean 'openai'?)",
         "org.yaml:5: roles.director.promt: no such key (did you mean 'prompt'?)",
         "org.yaml:7: roles.hypothesis[0].name: expected a plain word of small letters, digits, "

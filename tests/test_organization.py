@@ -350,7 +350,7 @@ def test_a_missing_prompt_is_one_clear_line(organize: Organize):
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        ("gpt-9", "expected playbook, openai:NAME or scripted:PATH, not 'gpt-9'"),
+        ("gpt-9", "expected playbook, openai:NAME, scripted:PATH or replay:LAB, not 'gpt-9'"),
         ("openai:gpt-9", "needs a key: set OPENAI_API_KEY"),
         ("scripted:no.yaml", "no.yaml"),
         ("scripted:prompt.md", "a list is expected"),

@@ -1,0 +1,64 @@
+"""What was read before each reply, word for word: kept line by line, as most lines come again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from org.notebook import Notebook
+from roles.recorded import sha_of
+
+
+def keep_brief(notebook: Notebook, text: str) -> str:
+    """Keep a text that a role has read; its SHA-256.
+
+    A line is stored once, whatever texts it is in, and a text as the numbers of its lines: what a
+    new brief adds to the notebook is little more than what is new in it.
+    """
+    sha, lines = sha_of(text), text.split("\n")
+    with notebook.transaction() as db:
+        distinct = list(dict.fromkeys(lines))
+        db.table("lines").insert_all(({"text": line} for line in distinct), ignore=True)
+        find = "select number from lines where text = ?"
+        numbers = {line: int(db.execute(find, [line]).fetchone()[0]) for line in distinct}
+        spans = " ".join(_spans(numbers[line] for line in lines))
+        db.table("briefs").insert({"sha": sha, "lines": spans}, ignore=True)
+    return sha
+
+
+def brief_text(notebook: Notebook, sha: str) -> str | None:
+    """What was read, by its SHA-256; None where it was not kept."""
+    rows = notebook.rows("select lines from briefs where sha = :sha", {"sha": sha})
+    if not rows:
+        return None
+    numbers = list(_numbers(rows[0]["lines"]))
+    found = notebook.rows(
+        "select number, text from lines where number in (select value from json_each(:numbers))",
+        {"numbers": json.dumps(numbers)},
+    )
+    texts = {row["number"]: row["text"] for row in found}
+    return "\n".join(texts[number] for number in numbers)
+
+
+def _spans(numbers: Iterable[int]) -> Iterator[str]:
+    """Numbers that follow one another, as the first of them and how many: `7` or `12+368`."""
+    first, count = -1, 0
+    for number in numbers:
+        if count and number == first + count:
+            count += 1
+            continue
+        if count:
+            yield _span(first, count)
+        first, count = number, 1
+    if count:
+        yield _span(first, count)
+
+
+def _span(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first}+{count}"
+
+
+def _numbers(spans: str) -> Iterator[int]:
+    for span in spans.split():
+        first, _, count = span.partition("+")
+        yield from range(int(first), int(first) + int(count or 1))
