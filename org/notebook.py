@@ -180,7 +180,8 @@ class Notebook:
             return
         self.db.enable_wal()
         self.db.execute("pragma foreign_keys = on")
-        schema.create(self.db)
+        with self.transaction():  # of two programs that make a notebook at once, one waits
+            schema.create(self.db)
 
     def close(self) -> None:
         self.db.close()

@@ -1,6 +1,8 @@
 """The notebook keeps what happened once, whoever writes it again, and moves the incumbent at once."""
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -272,3 +274,16 @@ def test_titles_are_found_by_full_text_search_also_after_a_change(notebook):
 def test_foreign_keys_are_enforced(notebook):
     with pytest.raises(sqlite3.IntegrityError):
         notebook.record_trial("t", "r", "no such experiment", "candidate", trial("x", 1.0))
+
+
+def test_several_programs_may_make_one_notebook_at_the_same_moment(tmp_path):
+    for number in range(5):
+        path, gate = tmp_path / f"{number}.sqlite", threading.Barrier(4)
+
+        def make(path=path, gate=gate) -> None:
+            gate.wait()
+            Notebook(path).close()
+
+        with ThreadPoolExecutor(4) as pool:
+            for made in [pool.submit(make) for _ in range(4)]:
+                made.result()
