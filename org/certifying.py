@@ -39,6 +39,11 @@ from trainer.trial import Trial
 # Seeds of certifications begin here, so many for each: far from those of baseline and search.
 FIRST_SEED, SEEDS_EACH = 1000, 10
 
+RUNS_AFTER = """
+    select count(*) as n from trials where purpose = 'candidate'
+        and rowid > coalesce((select max(rowid) from trials where {}), 0)"""
+CERTIFY, OF_EXPERIMENT = "purpose = 'certify'", "experiment = :id"
+
 
 def why_due(lab: Lab, asked: str = "") -> str:
     """Why the stack should be certified now, in a word or two; "" if it should grow."""
@@ -51,8 +56,8 @@ def why_due(lab: Lab, asked: str = "") -> str:
     return due(
         [change.expected_bpb for change in stacked],
         pair=pair_spread(lab.notebook, lab.setting.profile),
-        runs_since=_runs_after(lab, "purpose = 'certify'"),
-        idle_runs=_runs_after(lab, "experiment = :id", id=stacked[-1].experiment),
+        runs_since=_runs_after(lab, CERTIFY),
+        idle_runs=_runs_after(lab, OF_EXPERIMENT, id=stacked[-1].experiment),
         runs_left=_runs_left(lab),
         every=review.certify_every,
         max_seeds=review.max_seeds,
@@ -85,7 +90,7 @@ def _begin(lab: Lab, why: str) -> Proof | None:
     stacked, incumbent = stack(lab.notebook), lab.incumbent()
     if not stacked:
         return None
-    first = FIRST_SEED + SEEDS_EACH * len(proofs(lab.notebook))
+    first = FIRST_SEED + SEEDS_EACH * sum(proof.number for proof in proofs(lab.notebook, 1))
     seeds = range(first, first + lab.config.review.max_seeds)
     return _begin_proof(
         lab, "stack", why, stacked[-1].source_sha, len(stacked), list(seeds), incumbent
@@ -153,7 +158,7 @@ def judged(notebook: Notebook, proof: Proof) -> Certification:
 
 def trials_under(notebook: Notebook, source_sha: str, seeds: list[int]) -> list[Trial]:
     """The runs of a source in certifications under these seeds."""
-    return [each for each in notebook.certification_trials(source_sha) if each.seed in seeds]
+    return notebook.certification_trials(source_sha, seeds)
 
 
 def _runs(notebook: Notebook, source_sha: str, seeds: list[int]) -> list[Run]:
@@ -327,18 +332,14 @@ def _end_pruning(lab: Lab, proof: Proof, step: Certification) -> None:
 
 def _runs_after(lab: Lab, where: str, **parameters: str) -> int:
     """How many candidates have been run after the last trial of some kind; clocks may go back."""
-    (row,) = lab.notebook.rows(
-        "select count(*) as n from trials where purpose = 'candidate' and rowid >"
-        f" coalesce((select max(rowid) from trials where {where}), 0)",
-        parameters,
-    )
+    (row,) = lab.notebook.rows(RUNS_AFTER.format(where), parameters)
     return int(row["n"])
 
 
 def _runs_left(lab: Lab) -> int | None:
     """How many trials the hours still allow; None where the run ends after so many experiments."""
     hours = lab.config.budget.hours
-    (row,) = lab.notebook.rows("select avg(total_seconds) as seconds from trials")
+    (row,) = lab.notebook.rows("select sum(seconds) / sum(count) as seconds from trials_totals")
     if hours is None or not row["seconds"]:
         return None
     left_seconds = max(hours * 3600 - lab.worked_seconds(), 0.0)

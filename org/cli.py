@@ -26,6 +26,7 @@ LAB = click.option(
     help="The folder of the run; the one that org.yaml names if left out.",
 )
 NUMBER = click.argument("number", type=int, required=False)
+ALL = click.option("--all", "everything", is_flag=True, help="All, and not the latest alone.")
 
 
 class Commands(click.Group):
@@ -281,23 +282,25 @@ Examples:
 )
 @CONFIG
 @LAB
+@ALL
 @click.pass_context
-def notebook(context: click.Context, config_path: Path, lab: Path | None) -> None:
+def notebook(context: click.Context, config_path: Path, lab: Path | None, everything: bool) -> None:
     """Read the lab notebook: list (the default), show N, search WORDS, export."""
     from org.reading import reading
 
     context.obj = context.with_resource(reading(config_path, lab))
     if context.invoked_subcommand is None:
-        context.invoke(list_experiments)
+        context.invoke(list_experiments, everything=everything)
 
 
 @notebook.command("list")
+@ALL
 @click.pass_obj
-def list_experiments(book: Any) -> None:
-    """All experiments, the baseline first."""
+def list_experiments(book: Any, everything: bool) -> None:
+    """The latest experiments, the baseline first."""
     from org.reports import experiments_report
 
-    _print(experiments_report(book))
+    _print(experiments_report(book, everything=everything))
 
 
 @notebook.command()
@@ -334,27 +337,32 @@ def export(book: Any, form: Any) -> None:
     """The notebook as a table on standard output."""
     from org.export import export as table
 
-    click.echo(table(book, form), nl=False)
+    for part in table(book, form):
+        click.echo(part, nl=False)
 
 
 @main.command(
     epilog="""\b
 Examples:
-  python -m org replay             everything, as it went
+  python -m org replay             the latest experiments, as they went
+  python -m org replay --all       everything
   python -m org replay 3           experiment 3
   python -m org replay --follow    go on as the discussion goes on"""
 )
 @NUMBER
 @click.option("--follow", "-f", is_flag=True, help="Go on while the run goes on.")
+@ALL
 @CONFIG
 @LAB
-def replay(number: int | None, follow: bool, config_path: Path, lab: Path | None) -> None:
-    """The discussion of experiment NUMBER, or of all, as it went: who said what, when, at what cost."""
+def replay(
+    number: int | None, follow: bool, everything: bool, config_path: Path, lab: Path | None
+) -> None:
+    """The discussion of experiment NUMBER, or of the latest: who said what, when, at what cost."""
     from org.reading import reading
     from org.replay import replay as told
 
     with reading(config_path, lab) as book, suppress(KeyboardInterrupt):
-        for part in told(book, number, follow=follow):
+        for part in told(book, number, follow=follow, everything=everything):
             _print(part)
 
 

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, zip_longest
 
+from org.notebook import Notebook
 from roles.records import Digest, Entry
 
 # What an entry costs beyond its own words: its number, decision and effect, and the markup.
 ENTRY_OVERHEAD_TOKENS = 40
 
+READ_TOGETHER = 25  # entries that are read at a time, until there is no more room
+
+# The notebook on shelves, each the most telling first, and no longer than can be shown. Where there
+# are two decisions on one, each is found by itself, so that an index has the order.
+OPEN = """
+    select number from experiments where decision is null and category is not null
+    order by number desc limit :most"""
+SHELVES = (
+    """select * from (select number from experiments where decision = 'keep'
+        order by number desc limit :most)
+    union all select * from (select number from experiments where decision = 'provisional'
+        order by number desc limit :most)
+    order by number desc limit :most""",
+    """select number from experiments where category is not null
+    order by number desc limit :most""",
+    """select number from (
+        select * from (select number, effect from experiments where decision = 'discard'
+            and effect is not null order by effect, number limit :most)
+        union all select * from (select number, effect from experiments where decision = 'dropped'
+            and effect is not null order by effect, number limit :most))
+    order by effect, number limit :most""",
+    """select number from experiments where decision = 'crash' and category is not null
+    order by number desc limit :most""",
+)
+
+# Experiments of known direction but one: numbers have no gaps, and few are of unknown direction.
+COUNT = """
+    select (select max(number) from experiments)
+        - (select count(*) from experiments where category is null and number != :besides)
+        - exists (select 1 from experiments where number = :besides) as count"""
+
 
 def make_digest(
+    notebook: Notebook,
     program: str,
-    entries: list[Entry],
     *,
+    besides: int,
     baseline_bpb: float,
     incumbent_bpb: float,
     head_bpb: float,
@@ -26,15 +60,17 @@ def make_digest(
     """Choose the entries that fit, the most telling first, and put them back in order.
 
     Open experiments come before all others, so that nobody repeats them; then what is kept or on
-    the stack, the latest experiments, near misses and crashes in turn, so that failures have their place too.
+    the stack, the latest experiments, near misses and crashes in turn, so that failures have their
+    place too. The experiment of the number ``besides`` is left out.
     """
     room = at_most_tokens
     chosen: list[Entry] = []
-    for entry in _most_telling_first(entries):
+    for entry in _most_telling_first(notebook, besides, room // ENTRY_OVERHEAD_TOKENS + 1):
         room -= ENTRY_OVERHEAD_TOKENS + count_tokens(_words(entry))
         if room < 0:
             break
         chosen.append(entry)
+    (directed,) = notebook.rows(COUNT, {"besides": besides})
     return Digest(
         program=program,
         baseline_bpb=baseline_bpb,
@@ -44,7 +80,7 @@ def make_digest(
         noise_bpb=noise_bpb,
         terms=terms,
         entries=tuple(sorted(chosen, key=lambda entry: entry.number)),
-        left_out=len(entries) - len(chosen),
+        left_out=(directed["count"] or 0) - len(chosen),
     )
 
 
@@ -52,23 +88,14 @@ def _words(entry: Entry) -> str:
     return " ".join((entry.title, entry.change, entry.summary, entry.reason, entry.lesson))
 
 
-def _most_telling_first(entries: list[Entry]) -> list[Entry]:
-    newest_first = sorted(entries, key=lambda entry: -entry.number)
-    near_misses = sorted(
-        (
-            entry
-            for entry in entries
-            if entry.decision in ("discard", "dropped") and entry.effect is not None
-        ),
-        key=lambda entry: entry.effect or 0.0,
-    )
-    shelves = [
-        [entry for entry in newest_first if entry.decision in ("keep", "provisional")],
-        newest_first,
-        near_misses,
-        [entry for entry in newest_first if entry.decision == "crash"],
-    ]
-    order = [entry for entry in newest_first if entry.decision is None]
-    longest = max(len(shelf) for shelf in shelves)
-    order += [shelf[i] for i in range(longest) for shelf in shelves if i < len(shelf)]
-    return list({entry.number: entry for entry in order}.values())
+def _most_telling_first(notebook: Notebook, besides: int, most: int) -> Iterator[Entry]:
+    def numbers(shelf: str) -> list[int]:
+        return [row["number"] for row in notebook.rows(shelf, {"most": most})]
+
+    in_turn = chain.from_iterable(zip_longest(*map(numbers, SHELVES)))
+    each_once = dict.fromkeys(chain(numbers(OPEN), in_turn))
+    order = [number for number in each_once if number not in (None, besides)]
+    for start in range(0, len(order), READ_TOGETHER):
+        together = order[start : start + READ_TOGETHER]
+        read = {entry.number: entry for entry in notebook.entries(together)}
+        yield from (read[number] for number in together)

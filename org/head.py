@@ -12,6 +12,10 @@ from trainer.setting import ProfileName
 
 HISTORY = 2000  # effects that say how much of a measured one to believe, the latest
 
+EFFECTS = """
+    select effect from experiments where effect is not null and id != :id
+    order by ended desc limit :limit"""
+
 
 def head_sha(notebook: Notebook) -> str:
     """The source that the next patch goes on.
@@ -62,11 +66,7 @@ def judge(
     """Where a candidate belongs by its one run against the head, and that run's effect."""
     pair = pair_spread(notebook, profile)
     error = run_error(pair)
-    rows = notebook.rows(
-        "select effect from experiments where effect is not null and id != :id"
-        " order by ended desc limit :limit",
-        {"id": experiment_id, "limit": HISTORY},
-    )
+    rows = notebook.rows(EFFECTS, {"id": experiment_id, "limit": HISTORY})
     placement = place(
         candidate_bpb,
         head_bpb(notebook, profile, seed),

@@ -137,18 +137,16 @@ class Lab:
         """What the run may spend on models."""
         return Purse(self.notebook, self.run.id, self.config.budget.dollars)
 
-    def digest(self, program_sha: str, *, besides: str) -> Digest:
-        """The notebook for a role, without the experiment ``besides``."""
-        experiments = [
-            experiment
-            for experiment in self.notebook.experiments()
-            if experiment.id != besides and experiment.category is not None
-        ]
+    def digest(self, program_sha: str, *, besides: int) -> Digest:
+        """The notebook for a role, without the experiment of the number ``besides``."""
+        baseline = self.notebook.baseline()
+        assert baseline is not None
         profile = self.setting.profile
         return make_digest(
+            self.notebook,
             self.notebook.program(program_sha),
-            [experiment.entry() for experiment in experiments],
-            baseline_bpb=self.notebook.incumbents()[0].val_bpb,
+            besides=besides,
+            baseline_bpb=baseline.val_bpb,
             incumbent_bpb=self.incumbent().val_bpb,
             head_bpb=head_bpb(self.notebook, profile, search_seed(self.notebook)),
             stacked=len(stack(self.notebook)),

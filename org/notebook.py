@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,25 @@ from trainer.patch import Patch, source_sha
 from trainer.trial import Trial
 
 BUSY_SECONDS = 30.0
+
+MOST_FRESH = 1000  # runs of one source that count for it, the latest: more make nothing surer
+
+# The questions that are put between two trials; org/schema.py has an index for each.
+LAST_NUMBERS = """
+    select (select coalesce(max(number), 0) from experiments) as number,
+        (select min(number) from experiments where run = :run) as first_of_run"""
+TRIED_BEFORE = """
+    select number from experiments where normalized_sha = :sha and number != :number
+        and (decision is not null or number < :number) order by number limit 1"""
+# A plus keeps SQLite from going through the fresh runs of all sources.
+FRESH_RUNS = """
+    select seed, val_bpb, id from trials where source_sha = :sha
+        and +outcome = 'completed' and purpose in ('baseline', 'certify')
+    order by rowid desc limit :most"""
+BASELINE_RUNS = """
+    select val_bpb from trials where purpose = 'baseline' and outcome = 'completed'
+        and source_sha = (select baseline_sha from runs order by rowid limit 1)
+    order by rowid"""
 
 # What an experiment's time goes into; the last three are the parts of a trial.
 SpanKind = Literal[
@@ -203,7 +222,9 @@ class Notebook:
                 self.db.rollback()
                 raise
 
-    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def rows(
+        self, sql: str, parameters: dict[str, Any] | Sequence[Any] | None = None
+    ) -> list[dict[str, Any]]:
         """The rows that a query gives, for reports."""
         with self._lock:
             return list(self.db.query(sql, parameters or {}))
@@ -270,28 +291,26 @@ class Notebook:
 
     def dollars_spent(self, run_id: str) -> float:
         """What is known to have been spent on models in a run, in dollars."""
-        row = self._row("select total(dollars) as sum from messages where run = :run", run=run_id)
-        return float(row["sum"]) if row else 0.0
+        return self._total("dollars", run_id)
 
     def dollars_at_most(self, run_id: str) -> float:
         """What can have been spent on models in a run at most, in dollars."""
-        row = self._row(
-            "select total(coalesce(most_dollars, dollars)) as sum from messages where run = :run",
-            run=run_id,
-        )
-        return float(row["sum"]) if row else 0.0
+        return self._total("most_dollars", run_id)
+
+    def _total(self, column: str, run_id: str) -> float:
+        sql = f"select total({column}) as sum from messages_totals where run = :run"
+        return float(self.rows(sql, {"run": run_id})[0]["sum"])
 
     # --- experiments ------------------------------------------------------------------------
 
     def reserve_experiment(self, run_id: str, desk: str, at_most: int | None) -> Experiment | None:
         """Open the next experiment of a run for a desk; None when the run has had ``at_most``."""
         with self.transaction() as db:
-            count = db.table("experiments").count_where("run = ?", [run_id])
-            if at_most is not None and count >= at_most:
+            (last,) = db.query(LAST_NUMBERS, {"run": run_id})
+            number = last["number"] + 1
+            # One run after the other: the numbers of a run have no gaps.
+            if at_most is not None and number - (last["first_of_run"] or number) >= at_most:
                 return None
-            number = next(db.query("select coalesce(max(number), 0) + 1 as n from experiments"))[
-                "n"
-            ]
             experiment = Experiment(
                 id=f"{run_id}-{number:04d}",
                 number=number,
@@ -319,6 +338,11 @@ class Notebook:
         where = {None: "", True: "where decision is not null", False: "where decision is null"}
         rows = self.rows(f"select * from experiments {where[closed]} order by number")
         return [Experiment(**row) for row in rows]
+
+    def experiments_count(self) -> int:
+        """How many experiments there are: their numbers have no gaps."""
+        (row,) = self.rows("select coalesce(max(number), 0) as count from experiments")
+        return int(row["count"])
 
     def set_direction(
         self, experiment_id: str, direction: Direction, program_sha: str, head_sha: str
@@ -370,18 +394,20 @@ class Notebook:
         with self.transaction() as db:
             db.table("experiments").update(experiment_id, columns)
 
-    def known_sources(self, *, before: Experiment) -> dict[str, int]:
-        """Normalized hash of every source tried so far, to the number of its experiment.
+    def tried_before(self, normalized_sha: str, *, before: Experiment) -> int | None:
+        """The number of the first other experiment with a source of this normalized hash.
 
         Of the experiments that are still open only those with a lower number count: of two desks
         that write the same program at the same moment, one goes on.
         """
-        rows = self.rows(
-            "select normalized_sha, number from experiments where normalized_sha is not null"
-            " and id != :id and (decision is not null or number < :number) order by number desc",
-            {"id": before.id, "number": before.number},
-        )
-        return {row["normalized_sha"]: row["number"] for row in rows}
+        asked = {"sha": normalized_sha, "number": before.number}
+        return next((row["number"] for row in self.rows(TRIED_BEFORE, asked)), None)
+
+    def entries(self, numbers: Sequence[int]) -> list[Entry]:
+        """Experiments of these numbers as the others remember them, in any order."""
+        every = ", ".join(map(str, numbers))
+        rows = self.rows(f"select * from experiments where number in ({every})")
+        return [Experiment(**row).entry() for row in rows]
 
     def close_experiment(
         self,
@@ -426,23 +452,22 @@ class Notebook:
         return [Trial.model_validate_json(row["trial_json"]) for row in rows]
 
     def baseline_runs(self) -> list[float]:
-        """val_bpb of every completed run of the baseline, in bits per byte."""
-        return self._scores("purpose = 'baseline'", {})
+        """val_bpb of every completed run of the baseline for its own sake, in bits per byte."""
+        return [row["val_bpb"] for row in self.rows(BASELINE_RUNS)]
 
     def fresh_runs(self, source: str) -> list[SeedRun]:
-        """The runs (seed, val_bpb) that count for a source: those that it was not chosen by."""
-        rows = self.rows(
-            "select seed, val_bpb from trials where source_sha = :sha and outcome = 'completed'"
-            " and purpose in ('baseline', 'certify') order by rowid",
-            {"sha": source},
-        )
-        return [(row["seed"], row["val_bpb"]) for row in rows]
+        """The runs (seed, val_bpb) that count for a source: those that it was not chosen by.
 
-    def certification_trials(self, source: str) -> list[Trial]:
-        """The runs of a source in certifications, in order, those without a score too."""
+        Of a source that was run very often, the latest `MOST_FRESH`.
+        """
+        rows = self.rows(FRESH_RUNS, {"sha": source, "most": MOST_FRESH})
+        return [(row["seed"], row["val_bpb"]) for row in reversed(rows)]
+
+    def certification_trials(self, source: str, seeds: Sequence[int]) -> list[Trial]:
+        """The runs of a source in certifications under these seeds, in order, scored or not."""
         rows = self.rows(
             "select trial_json from trials where source_sha = :sha and purpose = 'certify'"
-            " order by rowid",
+            f" and seed in ({', '.join(map(str, seeds))}) order by rowid",
             {"sha": source},
         )
         return [Trial.model_validate_json(row["trial_json"]) for row in rows]
@@ -462,12 +487,8 @@ class Notebook:
 
     def latest_fresh_trial(self, source: str) -> Trial | None:
         """The last completed of the runs that count for a source."""
-        rows = self.rows(
-            "select trial_json from trials where source_sha = :sha and outcome = 'completed'"
-            " and purpose in ('baseline', 'certify') order by rowid desc limit 1",
-            {"sha": source},
-        )
-        return Trial.model_validate_json(rows[0]["trial_json"]) if rows else None
+        rows = self.rows(FRESH_RUNS, {"sha": source, "most": 1})
+        return self.trial(rows[0]["id"]) if rows else None
 
     def latest_trial(self, source: str) -> Trial | None:
         """The last completed trial of a source, whatever it was for."""
@@ -477,10 +498,6 @@ class Notebook:
             {"sha": source},
         )
         return Trial.model_validate_json(rows[0]["trial_json"]) if rows else None
-
-    def _scores(self, where: str, parameters: dict[str, Any]) -> list[float]:
-        sql = f"select val_bpb from trials where outcome = 'completed' and {where} order by rowid"
-        return [row["val_bpb"] for row in self.rows(sql, parameters)]
 
     # --- messages ---------------------------------------------------------------------------
 
@@ -512,6 +529,11 @@ class Notebook:
 
     def incumbent(self) -> Incumbent | None:
         row = self._row("select * from incumbents order by number desc limit 1")
+        return Incumbent(**row) if row else None
+
+    def baseline(self) -> Incumbent | None:
+        """The first incumbent."""
+        row = self._row("select * from incumbents order by number limit 1")
         return Incumbent(**row) if row else None
 
     def incumbents(self) -> list[Incumbent]:

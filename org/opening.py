@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from org.config import Config, ModelChoice, RoleConfig
@@ -28,6 +29,9 @@ from trainer.sandbox import NoWall, find_wall
 from trainer.setting import Setting, default_cache
 from trainer.tokenizer import encoding_of, load_ranks
 from trainer.trial import pins
+
+# The same entries are counted for one role after the other; a digest has some hundred at most.
+TEXTS_COUNTED = 2000
 
 
 @contextmanager
@@ -69,7 +73,9 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 patience=patience,
                 stop=stop,
                 began=began,
-                count_tokens=lambda text: len(encoding.encode_ordinary(text)),
+                count_tokens=lru_cache(TEXTS_COUNTED)(
+                    lambda text: len(encoding.encode_ordinary(text))
+                ),
             )
             _position_scripts(lab)
             go_on_replaying(lab)

@@ -24,29 +24,36 @@ from org.stack import Proof
 from org.steering import Order
 from trainer.trial import Trial
 
+TOLD = 10  # experiments, unless all are asked for; and so many are read at a time
 LOOK_SECONDS = 0.5  # between two looks at a notebook that another process writes
 
 # What is new in the notebook since the last look: of the experiments of some numbers, and of what
-# belongs to none of them (the baseline, certifications) what ended since a moment.
+# belongs to none of them (the baseline, certifications) what ended since a moment. SQLite is to go
+# from the experiments to what belongs to them: a cross join is in the order in which it is written.
 NEW_EXPERIMENTS = """
     select * from experiments where number > :last and number between :first and :final
     order by number"""
 NEW_MESSAGES = """
-    select m.* from messages m join experiments e on e.id = m.experiment
+    select m.* from experiments e cross join messages m on m.experiment = e.id
     where m.number > :last and e.number between :first and :final order by m.number"""
 NEW_NOTES = """
     select n.* from notes n left join experiments e on e.id = n.experiment
-    where n.number > :last and (e.number between :first and :final or n.time >= :since)
+    where n.number > :last and (e.number between :first and :final or n.time >= :since and n.time < :until)
     order by n.number"""
-NEW_ORDERS = "select * from orders where number > :last and time >= :since order by number"
+NEW_ORDERS = """
+    select * from orders where number > :last and time >= :since and time < :until order by number"""
 NEW_TRIALS = """
     select t.rowid as number, t.experiment, t.purpose, t.ended, t.trial_json
-    from trials t left join experiments e on e.id = t.experiment
-    where t.rowid > :last and (e.number between :first and :final
-        or t.experiment is null and t.ended >= :since) order by t.rowid"""
+    from experiments e cross join trials t on t.experiment = e.id
+    where t.rowid > :last and e.number between :first and :final order by t.rowid"""
+NEW_LONE_TRIALS = """
+    select rowid as number, experiment, purpose, ended, trial_json from trials
+    where rowid > :last and experiment is null and ended >= :since and ended < :until
+    order by ended"""
 NEW_PROOFS = """
     select * from certifications
-    where number > :last and says is not null and ended >= :since order by number"""
+    where number > :last and says is not null and ended >= :since and ended < :until
+    order by number"""
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,15 @@ class Event:
 
 
 def replay(
-    notebook: Notebook, number: int | None = None, *, follow: bool = False
+    notebook: Notebook,
+    number: int | None = None,
+    *,
+    follow: bool = False,
+    everything: bool = False,
 ) -> Iterator[RenderableType]:
-    """The discussion of an experiment, or everything that happened in the lab, as it went.
+    """The discussion of an experiment, or of the latest and all that happened meanwhile, as it went.
 
+    With ``everything`` it begins with the first experiment.
     With ``follow`` it is listened to as it goes on in another process: see `overhear`.
 
     Raises:
@@ -80,8 +92,32 @@ def replay(
     if follow:
         yield from overhear(notebook, number)
         return
-    events, _ = _Ear(notebook, number or 0, number).listen()
+    if number is not None:
+        events = iter(_Ear(notebook, number, number).listen()[0])
+    else:
+        events = _everything(notebook, 1 if everything else _first_told(notebook))
+        if (first := _first_told(notebook)) > 1 and not everything:
+            yield Text(f"From experiment {first} on; --all begins with the first.\n", "dim")
     yield from map(_told, events)
+
+
+def _first_told(notebook: Notebook) -> int:
+    return max(notebook.experiments_count() - TOLD + 1, 1)
+
+
+def _everything(notebook: Notebook, first: int) -> Iterator[Event]:
+    """All that happened, from an experiment on, a few of them at a time.
+
+    What happened after the next ones began is kept until they are heard, too.
+    """
+    kept: list[Event] = []
+    since = 0.0 if first == 1 else None
+    for begin in range(first, max(notebook.experiments_count(), 1) + 1, TOLD):
+        ear = _Ear(notebook, begin, begin + TOLD - 1, since)
+        kept = sorted([*kept, *ear.listen()[0]], key=lambda event: event.time)
+        yield from (event for event in kept if event.time < ear.until)
+        kept, since = [event for event in kept if event.time >= ear.until], ear.until
+    yield from kept
 
 
 def overhear(
@@ -99,7 +135,8 @@ def overhear(
     stop = stop or threading.Event()
     if number is not None:
         numbered(notebook, number)
-    ear = _Ear(notebook, _first_to_follow(notebook) if number is None else number, number)
+    first = _first_to_follow(notebook) if number is None else number
+    ear = _Ear(notebook, first, number, None if first else 0.0)
     while True:
         events, over = ear.listen()
         yield from map(_told, events)
@@ -126,29 +163,33 @@ def _first_to_follow(notebook: Notebook) -> int:
 class _Ear:
     """Listens to a notebook: knows what it has heard, and hears what is new.
 
-    It listens to the experiments from number ``first`` on, or to ``only`` one.
+    It listens to the experiments from one number to another, or on without end, and, unless it is
+    to one alone, to what happened besides: ``since`` a moment (by default when the first of them
+    began) and ``until`` the next one after them began.
     """
 
-    def __init__(self, notebook: Notebook, first: int, only: int | None) -> None:
+    def __init__(
+        self, notebook: Notebook, first: int, final: int | None, since: float | None = None
+    ) -> None:
         self._notebook = notebook
-        self._only = only
+        self._only = first == final
+        self.until = inf if final is None else self._beginning(final + 1, inf)
         self._range = {
             "first": first,
-            "final": first if only is not None else 2**62,
-            "since": inf if only is not None else self._beginning(first),
+            "final": 2**62 if final is None else final,
+            "since": self._beginning(first, time.time()) if since is None else since,
+            "until": -inf if self._only else self.until,
         }
-        questions = (NEW_EXPERIMENTS, NEW_MESSAGES, NEW_NOTES, NEW_ORDERS, NEW_TRIALS, NEW_PROOFS)
-        self._heard = dict.fromkeys(questions, 0)
+        lone = (NEW_NOTES, NEW_ORDERS, NEW_LONE_TRIALS, NEW_PROOFS)
+        self._heard = dict.fromkeys((NEW_EXPERIMENTS, NEW_MESSAGES, NEW_TRIALS, *lone), 0)
         self._experiments: dict[str | None, Experiment] = {}
         self._open: set[str] = set()
 
-    def _beginning(self, first: int) -> float:
-        """When an experiment began, or now if it has yet to; 0 for the whole notebook."""
-        if not first:
-            return 0.0
-        sql = "select started from experiments where number = :first"
-        rows = self._notebook.rows(sql, {"first": first})
-        return float(rows[0]["started"]) if rows else time.time()
+    def _beginning(self, number: int, otherwise: float) -> float:
+        """When an experiment began; something else if it has yet to."""
+        sql = "select started from experiments where number = :number"
+        rows = self._notebook.rows(sql, {"number": number})
+        return float(rows[0]["started"]) if rows else otherwise
 
     def listen(self) -> tuple[list[Event], bool]:
         """What happened since it last listened, in the order of time; and whether that was all."""
@@ -157,14 +198,14 @@ class _Ear:
             events += [*self._person_events(), *self._proof_events()]
             run = self._notebook.latest_run()
         over = run is not None and run.ended is not None
-        if self._only is not None:  # the last run may have ended without a verdict on it
+        if self._only:  # the last run may have ended without a verdict on it
             over = over or not self._open
         return sorted(events, key=lambda event: event.time), over
 
     def _new(self, question: str) -> list[dict[str, Any]]:
         rows = self._notebook.rows(question, self._range | {"last": self._heard[question]})
         if rows:
-            self._heard[question] = rows[-1]["number"]
+            self._heard[question] = max(row["number"] for row in rows)
         return rows
 
     def _experiment_events(self) -> Iterator[Event]:
@@ -213,7 +254,7 @@ class _Ear:
             )
 
     def _trial_events(self) -> Iterator[Event]:
-        for row in self._new(NEW_TRIALS):
+        for row in (*self._new(NEW_TRIALS), *self._new(NEW_LONE_TRIALS)):
             trial = Trial.model_validate_json(row["trial_json"])
             outcome = trial.outcome.replace("_", " ")
             came_to = outcome if trial.val_bpb is None else f"val_bpb {trial.val_bpb:.4f}"

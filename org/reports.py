@@ -24,34 +24,33 @@ COLOURS = {
     "open": "cyan",
 }
 
+LATEST, CERTIFIED = 50, 10  # experiments and certifications that are shown unless all are asked for
+
 WIDE = 110  # columns of a terminal, from which on everything has a column of its own
 FOLDED = ("experiment", "what it says")  # columns whose words go on in the next line
 WORDS = (*FOLDED, "category", "decision", "where", "purpose", "outcome", "device")
 LESSER = ("category", "trials", "min", "cost")  # what gives way in a narrower one
 
 
-def experiments_report(notebook: Notebook) -> RenderableType:
-    """All experiments in a table that fits the terminal, and what they came to together.
+def experiments_report(notebook: Notebook, *, everything: bool = False) -> RenderableType:
+    """The latest experiments in a table that fits the terminal, and what all came to together.
 
-    A notebook in which nothing has happened yet is one line.
+    With ``everything`` all of them. A notebook in which nothing has happened yet is one line.
     """
-    results = read_results(notebook)
+    results = read_results(notebook) if everything else read_results(notebook, LATEST, CERTIFIED)
     if not results.trials_count and not results.experiments:
         return Text(headline(results))
     style = "bold green" if results.improvement else "bold"
     came_to, took = totals(results).split(" · ", 1)
-    took += f" · {duration(_device_seconds(notebook))} of device time"
+    took += f" · {duration(results.device_seconds)} of device time"
     lines = [Text(line, "dim") for line in certificates(results)]
     if stacked := on_the_stack(results):
         lines.append(Text(stacked, "yellow"))
     lines.append(Text(headline(results), style))
+    if results.left_out:
+        latest = f"the latest {len(results.experiments)} of {results.experiments_count:,}"
+        lines.insert(0, Text(f"These are {latest} experiments; --all shows them all.", "dim"))
     return Group(_Fitting(results), Text(), *lines, Text(came_to), Text(took))
-
-
-def _device_seconds(notebook: Notebook) -> float:
-    """What all trials took together: several devices may have spent them at the same time."""
-    (row,) = notebook.rows("select total(total_seconds) as sum from trials")
-    return float(row["sum"])
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def experiments_table(results: Results, width: int) -> Table:
     said = [column for column in COLUMNS if column != "cost" or any(results.cost)]
     columns = said if width >= WIDE else [column for column in said if column not in LESSER]
     table = listing(*columns)
-    for row in rows(results):
+    for row in rows(results.baseline, results.experiments):
         colour = COLOURS.get(row["decision"], "")
         styles = {
             "decision": colour,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,33 @@ from trainer.evidence.effect import Effect, effect_of, tempered
 from trainer.evidence.stack import provisional
 from trainer.setting import Setting
 
-TRIAL_COLUMNS = "experiment, purpose, source_sha, outcome, val_bpb, total_seconds, peak_memory_mb"
+READ_TOGETHER = 500  # experiments, where all are read one after the other
+EFFECTS = 500  # of certifications, the latest, that say how much of one was luck
 
+TRIAL_COLUMNS = (
+    "t.experiment, t.source_sha, t.outcome, t.val_bpb, t.total_seconds, t.peak_memory_mb"
+)
+
+# What belongs to the experiments of some numbers. From these SQLite is to go (a cross join is in the
+# order in which it is written), and not through all that the notebook has.
+OF_EXPERIMENTS = (
+    "from experiments e cross join {} on {}.experiment = e.id where e.number between ? and ?"
+)
+TRIALS = f"select {TRIAL_COLUMNS} {OF_EXPERIMENTS.format('trials t', 't')} order by t.rowid"
+CHANGES = f"select s.* {OF_EXPERIMENTS.format('stack s', 's')}"
 # Replies of models, summed up: how many, how many of a known price, what those cost.
 REPLIES = (
-    "select experiment, count(*) as count, count(dollars) as priced, total(dollars) as dollars,"
-    " total(seconds) as seconds from messages where model is not null"
+    "select m.experiment, count(*) as count, count(m.dollars) as priced,"
+    " total(m.dollars) as dollars, total(m.seconds) as seconds"
+    f" {OF_EXPERIMENTS.format('messages m', 'm')} and m.model is not null group by m.experiment"
 )
+TOTAL_COST = """
+    select total(count) as count, total(priced) as priced,
+        total(case when priced then dollars end) as dollars
+    from messages_totals where of_model"""
+STANDINGS = """
+    select coalesce(decision, 'open') as standing, count(*) as count
+    from experiments group by decision"""
 
 Rows = list[dict[str, Any]]
 
@@ -82,80 +103,123 @@ class Certified:
 
 @dataclass(frozen=True)
 class Results:
-    """All of a notebook, in the order of the experiments' numbers.
+    """What a notebook came to, and its latest experiments and certifications in order.
 
+    ``standings`` is how many experiments were kept, discarded, crashed or are open.
     ``incumbent`` is the latest one, and ``improvement`` its effect against the baseline by the
     fresh runs of both; both are None while nothing is certified. ``expected`` is what the stack
-    may bring. ``worked_seconds`` are wall seconds, breaks left out.
+    may bring. ``worked_seconds`` are wall seconds, breaks left out, ``device_seconds`` what all
+    trials took together: several devices may have spent them at the same time.
     """
 
     baseline: Baseline | None
     experiments: tuple[Result, ...]
+    experiments_count: int
+    standings: Counter[str]
     incumbent: Incumbent | None
     improvement: Effect | None
     expected: Effect | None
     stacked: int
     certified: tuple[Certified, ...]
+    certified_count: int
     trials_count: int
     worked_seconds: float
+    device_seconds: float
     cost: Cost
 
     @property
-    def standings(self) -> Counter[str]:
-        """How many experiments were kept, discarded, crashed or are open."""
-        return Counter(result.standing for result in self.experiments)
+    def left_out(self) -> int:
+        """How many experiments came before those that are here."""
+        return self.experiments_count - len(self.experiments)
 
 
-def read_results(notebook: Notebook) -> Results:
-    """What a table of the notebook says; a few queries, however long the notebook is."""
-    trials = notebook.rows(f"select {TRIAL_COLUMNS} from trials order by rowid")
-    replies = {row["experiment"]: row for row in notebook.rows(f"{REPLIES} group by experiment")}
-    changes = {row["experiment"]: Change(**row) for row in notebook.rows("select * from stack")}
-    incumbents, stacked = notebook.incumbents(), stack(notebook)
-    trials_of = _by_experiment(trials)
+def read_results(
+    notebook: Notebook, experiments: int | None = None, certifications: int | None = None
+) -> Results:
+    """What a notebook came to, with so many of the latest experiments and certifications, or all.
+
+    But for these it takes the same few short queries, however long the notebook is.
+    """
+    stacked, count = stack(notebook), notebook.experiments_count()
+    first, last = notebook.baseline(), notebook.incumbent()
     improvement, expected, baseline = None, None, None
-    if incumbents:
+    if first and last:
         profile = setting_of(notebook.runs()[-1]).profile
         run, pair = run_spread(notebook, profile), pair_spread(notebook, profile)
-        own = [trial for trial in trials_of[None] if trial["purpose"] == "baseline"]
-        baseline = Baseline(incumbents[0], run.bpb, _spent(own, None))
+        baseline = Baseline(first, run.bpb, _spent(_baseline_trials(notebook, first), None))
         if stacked:
             expected = provisional([change.expected_bpb for change in stacked], pair)
-        if len(incumbents) > 1:
-            first, last = (
-                notebook.fresh_runs(each.source_sha) for each in (incumbents[0], incumbents[-1])
-            )
-            improvement = effect_of(last, first, run=run, pair=pair, kind="certified")
+        if last.number > first.number:
+            before, after = (notebook.fresh_runs(each.source_sha) for each in (first, last))
+            improvement = effect_of(after, before, run=run, pair=pair, kind="certified")
+    (trials,) = notebook.rows("select total(count) as n, total(seconds) as sum from trials_totals")
+    certified = read_certified(notebook, certifications)
     return Results(
         baseline=baseline,
         experiments=tuple(
-            _result(each, trials_of[each.id], replies.get(each.id), changes.get(each.id))
-            for each in notebook.experiments()
+            read_experiments(notebook, 1 if experiments is None else count - experiments + 1, count)
         ),
-        incumbent=incumbents[-1] if improvement else None,
+        experiments_count=count,
+        standings=Counter({row["standing"]: row["count"] for row in notebook.rows(STANDINGS)}),
+        incumbent=last if improvement else None,
         improvement=improvement,
         expected=expected,
         stacked=len(stacked),
-        certified=read_certified(notebook),
-        trials_count=len(trials),
+        certified=certified,
+        certified_count=sum(
+            row["n"]
+            for row in notebook.rows(
+                "select count(*) as n from certifications where says is not null"
+            )
+        ),
+        trials_count=int(trials["n"]),
         worked_seconds=notebook.rows("select total(worked_seconds) as sum from runs")[0]["sum"],
-        cost=_cost(*replies.values()),
+        device_seconds=trials["sum"],
+        cost=_cost(*notebook.rows(TOTAL_COST)),
     )
 
 
-def read_certified(notebook: Notebook) -> tuple[Certified, ...]:
-    """All certifications that have ended, each with its effect as it stood on that day."""
+def read_experiments(notebook: Notebook, first: int, last: int) -> list[Result]:
+    """What the experiments from one number to another came to."""
+    asked = (first, last)
+    trials: defaultdict[str, Rows] = defaultdict(list)
+    for row in notebook.rows(TRIALS, asked):
+        trials[row["experiment"]].append(row)
+    replies = {row["experiment"]: row for row in notebook.rows(REPLIES, asked)}
+    changes = {row["experiment"]: Change(**row) for row in notebook.rows(CHANGES, asked)}
+    select = "select * from experiments where number between ? and ? order by number"
+    return [
+        _result(each, trials[each.id], replies.get(each.id), changes.get(each.id))
+        for each in (Experiment(**row) for row in notebook.rows(select, asked))
+    ]
+
+
+def windows(notebook: Notebook) -> Iterator[tuple[int, int]]:
+    """The numbers of all experiments, some at a time: the first and the last of each."""
+    count = notebook.experiments_count()
+    for first in range(1, count + 1, READ_TOGETHER):
+        yield first, min(first + READ_TOGETHER - 1, count)
+
+
+def _baseline_trials(notebook: Notebook, baseline: Incumbent) -> Rows:
+    select = f"select {TRIAL_COLUMNS} from trials t where source_sha = ? and purpose = 'baseline'"
+    return notebook.rows(select, (baseline.source_sha,))
+
+
+def read_certified(notebook: Notebook, latest: int | None = None) -> tuple[Certified, ...]:
+    """The latest certifications that have ended, or all, each with its effect as it stood that day."""
     known: list[Effect] = []
     certified = []
-    for proof in proofs(notebook):
+    # One more, for the last one may be going on.
+    for proof in proofs(notebook, -1 if latest is None else latest + 1 + EFFECTS):
         if proof.says is None:
             continue
         effect = proof.effect
         if effect is not None and proof.purpose != "pruned":
             known.append(effect)
-            effect = tempered(effect, known) if proof.says == "pass" else effect
+            effect = tempered(effect, known[-EFFECTS:]) if proof.says == "pass" else effect
         certified.append(Certified(proof, effect))
-    return tuple(certified)
+    return tuple(certified if latest is None else certified[len(certified) - latest :])
 
 
 def read_result(notebook: Notebook, number: int) -> Result:
@@ -164,16 +228,9 @@ def read_result(notebook: Notebook, number: int) -> Result:
     Raises:
         LabError: the notebook has no experiment of this number.
     """
-    experiment = numbered(notebook, number)
-    own = {"id": experiment.id}
-    select = f"select {TRIAL_COLUMNS} from trials where experiment = :id order by rowid"
-    changes = notebook.rows("select * from stack where experiment = :id", own)
-    return _result(
-        experiment,
-        notebook.rows(select, own),
-        notebook.rows(f"{REPLIES} and experiment = :id", own)[0],
-        Change(**changes[0]) if changes else None,
-    )
+    numbered(notebook, number)
+    (result,) = read_experiments(notebook, number, number)
+    return result
 
 
 def setting_of(run: Run) -> Setting:
@@ -203,14 +260,6 @@ def _result(
     return Result(experiment, val_bpb, change, _spent(trials, replies))
 
 
-def _by_experiment(trials: Rows) -> defaultdict[str | None, Rows]:
-    """The trials of each experiment; those of the baseline under None."""
-    trials_of: defaultdict[str | None, Rows] = defaultdict(list)
-    for trial in trials:
-        trials_of[trial["experiment"]].append(trial)
-    return trials_of
-
-
 def _scores(trials: Rows, source_sha: str | None = None) -> list[float]:
     """val_bpb of the completed trials, in order; only those of one source if it is given."""
     return [
@@ -233,5 +282,5 @@ def _spent(trials: Rows, replies: dict[str, Any] | None) -> Spent:
 def _cost(*replies: dict[str, Any]) -> Cost:
     return Cost(
         dollars=sum(row["dollars"] for row in replies),
-        unknown_count=sum(row["count"] - row["priced"] for row in replies),
+        unknown_count=int(sum(row["count"] - row["priced"] for row in replies)),
     )

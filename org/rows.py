@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from org.figures import counted, duration, signed_percent
 from org.plain import one_line
@@ -25,12 +25,11 @@ FIGURES = ("#", "effect (1 run)", "val_bpb", "trials", "min", "cost")  # they st
 UNTITLED = "(no hypothesis)"
 
 
-def rows(results: Results) -> Iterator[dict[str, str]]:
+def rows(baseline: Baseline | None, experiments: Iterable[Result]) -> Iterator[dict[str, str]]:
     """A row for the baseline, then one for each experiment; what is not there is ""."""
-    if results.baseline:
-        yield _baseline_row(results.baseline)
-    for result in results.experiments:
-        yield _row(result)
+    if baseline:
+        yield _baseline_row(baseline)
+    yield from map(_row, experiments)
 
 
 def _baseline_row(baseline: Baseline) -> dict[str, str]:
@@ -93,7 +92,9 @@ def on_the_stack(results: Results) -> str:
 
 
 def certificates(results: Results) -> Iterator[str]:
-    """A line for each certification that has ended."""
+    """A line for each of the certifications that are here, and one for those that are not."""
+    if left_out := results.certified_count - len(results.certified):
+        yield f"{counted(left_out, 'certification')} before these: see notebook --all"
     for one in results.certified:
         proof, effect = one.proof, one.effect
         what = counted(proof.size, "change") + (
@@ -116,9 +117,9 @@ def totals(results: Results) -> str:
         "open": "open",
     }
     came_to = ", ".join(
-        f"{standings[each]} {word}" for each, word in words.items() if standings[each]
+        f"{standings[each]:,} {word}" for each, word in words.items() if standings[each]
     )
-    experiments = counted(len(results.experiments), "experiment")
+    experiments = counted(results.experiments_count, "experiment")
     return " · ".join(
         (
             f"{experiments}: {came_to}" if came_to else experiments,

@@ -93,7 +93,7 @@ def who_answers(config: Config) -> str:
 
 def terms(lab: Lab) -> str:
     """Where the run lives, what it may spend, and on what."""
-    done = len(lab.notebook.experiments(closed=True))
+    done = lab.notebook.experiments_count() - len(lab.notebook.experiments(closed=False))
     budget, setting = lab.config.budget, lab.setting
     limits = [f"{budget.experiments} experiments"] if budget.experiments else []
     limits += [f"{budget.hours:g} hours"] if budget.hours else []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from sqlite_utils import Database
 
 # One entry a table: columns with their SQL types, then the foreign keys. Times are Unix seconds,
@@ -238,26 +241,55 @@ PRIMARY_KEYS = {
     "certifications": "number",
 }
 
-INDEXES = [
-    ("experiments", ["number"], True),
-    ("experiments", ["run", "decision"], False),
-    ("experiments", ["normalized_sha"], False),
-    ("messages", ["id"], True),
-    ("messages", ["experiment"], False),
-    ("lines", ["text"], True),
-    ("notes", ["experiment"], False),
-    ("trials", ["experiment"], False),
-    ("trials", ["source_sha"], False),
-    ("spans", ["experiment"], False),
-    ("stack", ["experiment"], True),
-    ("stack", ["standing"], False),
-]
+# What is asked between two trials, and by the commands that read, finds its rows by these, however
+# long the notebook is (tests/test_growth.py). The columns after the first are there so that a
+# question is answered without a look at the rows themselves, which are large.
+INDEXES = (
+    "unique index idx_experiments_number on experiments (number)",
+    "index idx_experiments_run_number on experiments (run, number)",
+    "index idx_experiments_decision_number on experiments (decision, number)",
+    "index idx_experiments_decision_effect on experiments (decision, effect, number)"
+    " where effect is not null",
+    "index idx_experiments_ended on experiments (ended, effect, id) where effect is not null",
+    "index idx_experiments_undirected on experiments (number) where category is null",
+    "index idx_experiments_normalized_sha_number on experiments (normalized_sha, number)",
+    "unique index idx_messages_id on messages (id)",
+    "index idx_messages_experiment on messages (experiment)",
+    "index idx_trials_experiment on trials (experiment)",
+    "index idx_trials_source_sha on trials (source_sha)",
+    "index idx_trials_source_sha_seed on trials (source_sha, seed)",
+    "index idx_trials_purpose on trials (purpose)",
+    "index idx_trials_ended on trials (ended)",
+    "index idx_trials_fresh on trials (outcome)"
+    " where purpose in ('baseline', 'certify') and outcome = 'completed'",
+    "index idx_spans_experiment on spans (experiment)",
+    "unique index idx_lines_text on lines (text)",
+    "index idx_notes_experiment on notes (experiment)",
+    "unique index idx_stack_experiment on stack (experiment)",
+    "index idx_stack_standing on stack (standing)",
+)
 
-# All that `org status` sums up of them, so that it needs no look at the spans themselves: 0.12 s in
-# place of 0.68 s at 1,000,000 spans.
-SPANS_INDEX = """
-    create index if not exists idx_spans_totals
-    on spans (kind, device is not null, experiment is not null, seconds)"""
+# Sums over all rows of a table, kept up as rows come: a row here for each set of values in the
+# first columns, with how many rows have it and their sums.
+TOTALS = {
+    "spans": (
+        {
+            "kind": "kind",
+            "on_device": "device is not null",
+            "of_experiment": "experiment is not null",
+        },
+        {"seconds": "seconds"},
+    ),
+    "trials": ({"run": "run"}, {"seconds": "total_seconds"}),
+    "messages": (
+        {"run": "run", "of_model": "model is not null"},
+        {
+            "priced": "dollars is not null",
+            "dollars": "coalesce(dollars, 0.0)",
+            "most_dollars": "coalesce(most_dollars, dollars, 0.0)",
+        },
+    ),
+}
 
 SEARCHED = {
     "experiments": ["title", "change", "summary", "reason", "lesson"],
@@ -289,9 +321,9 @@ def create(db: Database) -> None:
             db.table(name).create(
                 columns, pk=PRIMARY_KEYS.get(name, "id"), foreign_keys=foreign_keys
             )
-        for table, columns_indexed, unique in INDEXES:
-            db.table(table).create_index(columns_indexed, unique=unique)
-        db.execute(SPANS_INDEX)
+        _index(db)
+        for name in TOTALS:
+            _keep_totals(db, name)
         for table, columns_searched in SEARCHED.items():
             db.table(table).enable_fts(columns_searched, create_triggers=True, tokenize="porter")
         for view, sql in VIEWS.items():
@@ -306,13 +338,50 @@ def _bring_up_to_date(db: Database) -> None:
             db.table(name).create(
                 columns, pk=PRIMARY_KEYS.get(name, "id"), foreign_keys=foreign_keys
             )
-            for table, columns_indexed, unique in INDEXES:
-                if table == name:
-                    db.table(table).create_index(columns_indexed, unique=unique)
-            if name == "spans":
-                db.execute(SPANS_INDEX)
         else:
             known = db.table(name).columns_dict
             for column, kind in columns.items():
                 if column not in known:
                     db.table(name).add_column(column, kind)
+    _index(db)
+    for name in TOTALS:
+        if f"{name}_totals" not in there:
+            with db.atomic():
+                _keep_totals(db, name)
+
+
+def _index(db: Database) -> None:
+    for index in INDEXES:
+        kind, _, rest = index.partition("index ")
+        db.execute(f"create {kind}index if not exists {rest}")
+
+
+def _keep_totals(db: Database, name: str) -> None:
+    """Sum up what a table has, and keep the sums up with each row that comes, changes or goes."""
+    keys, sums = TOTALS[name]
+    totals, sums = f"{name}_totals", {"count": "1", **sums}
+    grouped, summed = (
+        ", ".join(keys.values()),
+        ", ".join(f"sum({value})" for value in sums.values()),
+    )
+    db.execute(
+        f"create table {totals} ({', '.join([*keys, *sums])}, primary key ({', '.join(keys)}))"
+        " without rowid"
+    )
+    db.execute(f"insert into {totals} select {grouped}, {summed} from {name} group by {grouped}")
+    more = ", ".join(f"{each} = {each} + excluded.{each}" for each in sums)
+    values = ", ".join(_said_of("new", name, [*keys.values(), *sums.values()]))
+    comes = f"insert into {totals} values ({values}) on conflict do update set {more};"
+    old_sums = _said_of("old", name, sums.values())
+    less = ", ".join(f"{each} = {each} - ({old})" for each, old in zip(sums, old_sums, strict=True))
+    old_keys = _said_of("old", name, keys.values())
+    same = " and ".join(f"{key} = ({old})" for key, old in zip(keys, old_keys, strict=True))
+    goes = f"update {totals} set {less} where {same}; delete from {totals} where count = 0;"
+    for event, then in (("insert", comes), ("delete", goes), ("update", goes + comes)):
+        db.execute(f"create trigger {totals}_{event} after {event} on {name} begin {then} end")
+
+
+def _said_of(row: str, name: str, values: Iterable[str]) -> list[str]:
+    """Expressions over the columns of a table, said of the row that comes (new) or goes (old)."""
+    columns = rf"\b({'|'.join(TABLES[name][0])})\b"
+    return [re.sub(columns, rf"{row}.\1", value) for value in values]

@@ -12,6 +12,7 @@ from org.plain import one_line
 from org.reports import listing
 
 HITS = 20  # shown of the experiments, and as many of the messages
+RANKED = 5000  # hits; of more the latest are shown, for to rank them all would take too long
 
 # What SQLite puts around a hit: of the characters that Unicode leaves to private use.
 BEGIN, END = "\ue000", "\ue001"
@@ -21,17 +22,17 @@ SEARCHES = {
     "experiments": f"""
         select e.number, 'experiment' as place, snippet(experiments_fts, {SNIPPET}) as said
         from experiments_fts join experiments e on e.rowid = experiments_fts.rowid
-        where experiments_fts match :words order by rank limit :hits""",
+        where experiments_fts match :words order by {{order}} limit :hits""",
     "messages": f"""
         select e.number, m.speaker as place, snippet(messages_fts, {SNIPPET}) as said
         from messages_fts join messages m on m.number = messages_fts.rowid
         join experiments e on e.id = m.experiment
-        where messages_fts match :words order by rank limit :hits""",
+        where messages_fts match :words order by {{order}} limit :hits""",
 }
 
 
 def found(notebook: Notebook, words: str) -> RenderableType:
-    """The experiments and messages in which all words occur, the best first.
+    """The experiments and messages in which all words occur, the best first; of very many the latest.
 
     A word finds its other forms, too: ``rate`` finds ``rates``. Words in double quotes are found
     side by side only. Nothing else in them has a meaning of its own.
@@ -40,13 +41,19 @@ def found(notebook: Notebook, words: str) -> RenderableType:
     table = listing("#", "where", "what it says")
     more: list[str] = []
     for name, sql in SEARCHES.items() if searched else ():
-        asked = {"words": notebook.db.quote_fts(searched), "hits": HITS}
-        for row in notebook.rows(sql, asked):
+        asked = {"words": notebook.db.quote_fts(searched), "hits": HITS, "ranked": RANKED + 1}
+        count = (
+            "select count(*) as count from (select 1"
+            f" from {name}_fts where {name}_fts match :words limit :ranked)"
+        )
+        hits_count = notebook.rows(count, asked)[0]["count"]
+        order = "rank" if hits_count <= RANKED else f"{name}_fts.rowid desc"
+        for row in notebook.rows(sql.format(order=order), asked):
             table.add_row(str(row["number"]), row["place"], _marked(row["said"]))
-        count = f"select count(*) as count from {name}_fts where {name}_fts match :words"
-        left_out = notebook.rows(count, asked)[0]["count"] - HITS
-        if left_out > 0:
-            more.append(f"{left_out} more {name}")
+        if hits_count > RANKED:
+            more.append(f"earlier {name}, more than {RANKED:,} in all")
+        elif hits_count > HITS:
+            more.append(f"{hits_count - HITS} more {name}")
     if not table.row_count:
         return Text(f"Nothing in the notebook has all of: {one_line(words)}")
     return Group(table, Text(f"and {' and '.join(more)}", "dim")) if more else table

@@ -141,9 +141,10 @@ def open_proof(notebook: Notebook) -> Proof | None:
     return Proof(**rows[0]) if rows else None
 
 
-def proofs(notebook: Notebook) -> list[Proof]:
-    """All certifications, in order."""
-    return [Proof(**row) for row in notebook.rows("select * from certifications order by number")]
+def proofs(notebook: Notebook, latest: int = -1) -> list[Proof]:
+    """The latest certifications, all by default, in order."""
+    sql = "select * from certifications order by number desc limit :latest"
+    return [Proof(**row) for row in reversed(notebook.rows(sql, {"latest": latest}))]
 
 
 def begin_proof(notebook: Notebook, **columns: object) -> Proof:
@@ -205,7 +206,7 @@ def _leave(
     experiment: Experiment = notebook.experiment(change.experiment)
     said = [f"Certification {proof.number}: {_said(step.reason, step.effect)}"]
     if proof.purpose == "half" and standing == "dropped":  # it was the whole that failed with it
-        (whole,) = (each for each in proofs(notebook) if each.number == proof.number - 1)
+        (whole,) = (each for each in proofs(notebook, 2) if each.number == proof.number - 1)
         said = [
             f"Certification {whole.number}: {_said(whole.reason, whole.effect)}",
             f"Certification {proof.number}, of the first {proof.size} on the stack: "

@@ -19,6 +19,7 @@ from org.noise import run_spread
 from org.notebook import Notebook
 from org.notes import latest_answered, waiting_notes
 from org.plain import one_line
+from org.reports import CERTIFIED
 from org.results import read_results, setting_of
 from org.rows import certificates, headline, on_the_stack, totals
 from org.steering import GO_ON, by, paused_by
@@ -28,8 +29,11 @@ REFRESH_SECONDS = 2.0
 
 # The runs that score the audit text too: those that a source was not chosen by.
 AUDITED = """
-    select source_sha, val_bpb, json_extract(trial_json, '$.audit_bpb') as audit_bpb from trials
-    where purpose in ('baseline', 'certify') and outcome = 'completed' and audit_bpb is not null"""
+    select val_bpb, json_extract(trial_json, '$.audit_bpb') as audit_bpb from trials
+    where source_sha = :sha and purpose in ('baseline', 'certify') and +outcome = 'completed'
+        and audit_bpb is not null
+    order by rowid desc limit :most"""
+MOST_AUDITED = 200  # of one source, the latest
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ class Audit:
 
 def read_audit(notebook: Notebook) -> Audit | None:
     """The audit of what is kept; None before anything is, or where too few trials were audited."""
-    incumbents = notebook.incumbents()
-    if len(incumbents) < 2:
+    first, last = notebook.baseline(), notebook.incumbent()
+    if first is None or last is None or first == last:
         return None
-    first, last = incumbents[0].source_sha, incumbents[-1].source_sha
-    runs = notebook.rows(AUDITED)
-    before = [run for run in runs if run["source_sha"] == first]
-    after = [run for run in runs if run["source_sha"] == last]
+    before, after = (
+        notebook.rows(AUDITED, {"sha": each.source_sha, "most": MOST_AUDITED})
+        for each in (first, last)
+    )
     if not before or not after or len(before) + len(after) < 3:
         return None
     run = run_spread(notebook, setting_of(notebook.runs()[-1]).profile)
@@ -75,7 +79,7 @@ def read_audit(notebook: Notebook) -> Audit | None:
 
 def status(notebook: Notebook) -> RenderableType:
     """The lab in a few lines."""
-    results = read_results(notebook)
+    results = read_results(notebook, 0, CERTIFIED)
     lines = [Text(headline(results), "bold")]
     lines += [Text(line, "dim") for line in certificates(results)]
     if order := paused_by(notebook):

@@ -118,14 +118,13 @@ class Step:
 
     def digest(self, program_sha: str) -> Digest:
         """The notebook as the roles see it, this experiment left out."""
-        return self.lab.digest(program_sha, besides=self.experiment.id)
+        return self.lab.digest(program_sha, besides=self.experiment.number)
 
     # --- sources ----------------------------------------------------------------------------
 
     def tried_before(self, candidate: str) -> int | None:
         """The number of another experiment that had the same program, if one did."""
-        known = self.notebook.known_sources(before=self.experiment)
-        return known.get(normalized_sha(candidate))
+        return self.notebook.tried_before(normalized_sha(candidate), before=self.experiment)
 
     def keep_candidate(self, patch: Patch, head_sha: str, candidate: str) -> str:
         """Keep a patched train.py as this experiment's candidate; its SHA-256."""

@@ -127,7 +127,8 @@ def read_timings(notebook: Notebook) -> Timings | None:
         "select total(worked_seconds) as worked, total(device_seconds) as device from runs"
     )
     (count,) = notebook.rows(
-        "select (select count(*) from trials) as trials, (select count(*) from experiments) as each"
+        "select (select coalesce(sum(count), 0) from trials_totals) as trials,"
+        " (select coalesce(max(number), 0) from experiments) as each"
     )
     if not device or not run["device"]:
         return None
@@ -159,8 +160,4 @@ def timing_lines(notebook: Notebook) -> Iterator[str]:
 
 
 def _totals(notebook: Notebook) -> list[dict[str, Any]]:
-    return notebook.rows(
-        """select kind, device is not null as on_device, experiment is not null as of_experiment,
-            sum(seconds) as seconds
-        from spans group by kind, device is not null, experiment is not null"""
-    )
+    return notebook.rows("select kind, on_device, of_experiment, seconds from spans_totals")

@@ -7,7 +7,10 @@ that means to hide will; what holds a trial is the sandbox, and a score that is 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from trainer.patch import statements
 
 
 def _names(text: str) -> frozenset[str]:
@@ -43,7 +46,8 @@ _SETTERS = _names("__delattr__ __setattr__ delattr setattr")
 _SEEDERS = _names("RandomState default_rng manual_seed manual_seed_all seed seed_all set_rng_state")
 
 
-def trespasses(source: str) -> dict[str, int]:
+@lru_cache(maxsize=8)  # one head has many candidates
+def trespasses(source: str) -> Mapping[str, int]:
     """What a source does that it should not, in words, each with the line where it first does.
 
     That is: modules other than the open ones and ``trainer.prepare``; files, eval, exec and their
@@ -65,8 +69,8 @@ class _Reader(ast.NodeVisitor):
 
     def __init__(self, tree: ast.Module) -> None:
         self.found: dict[str, int] = {}
-        self.names = dict(pair for node in ast.walk(tree) for pair in _imported(node))
-        self.docstrings = {_docstring(node) for node in ast.walk(tree)}
+        self.names = dict(pair for node in statements(tree) for pair in _imported(node))
+        self.docstrings = {_docstring(node) for node in statements(tree)}
 
     def note(self, node: ast.stmt | ast.expr | ast.keyword, what: str) -> None:
         self.found.setdefault(what, node.lineno)

@@ -75,7 +75,7 @@ def test_of_a_stack_that_fails_the_first_half_is_kept_and_the_rest_dropped(organ
         assert [(each.says, each.size) for each in (whole, half)] == [("fail", 2), ("pass", 1)]
         assert whole.seeds == half.seeds
         # The incumbent's runs beside the first head served for the second one.
-        assert len(notebook.certification_trials(whole.incumbent_sha)) == 2
+        assert len(notebook.certification_trials(whole.incumbent_sha, whole.seeds)) == 2
         assert [judged(notebook, each).says for each in (whole, half)] == ["fail", "pass"]
 
 

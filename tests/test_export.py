@@ -12,11 +12,16 @@ from typing import get_args
 
 import pytest
 
-from org.export import Format, export
+from org import export as exporting
+from org.export import Format
 from org.notebook import Notebook
 from org.schema import TABLES
 from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, PROGRAM, short_night
 from trainer.patch import source_sha
+
+
+def export(notebook: Notebook, form: Format) -> str:
+    return "".join(exporting.export(notebook, form))
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,8 @@ def test_only_fresh_runs_count_for_a_source(notebook):
     notebook.record_trial("t2", "r", None, "certify", trial(sha, 1.8, seed=2))
     notebook.record_trial("t3", "r", None, "certify", trial(sha, None, seed=3))
     assert notebook.fresh_runs(sha) == [(2, 1.8)]
-    assert [each.seed for each in notebook.certification_trials(sha)] == [2, 3]
+    assert [each.seed for each in notebook.certification_trials(sha, [1, 2, 3])] == [2, 3]
+    assert [each.seed for each in notebook.certification_trials(sha, [3, 4])] == [3]
 
 
 def test_the_seed_of_a_candidate_is_settled_once_until_there_is_another_candidate(notebook):
@@ -137,10 +138,11 @@ def test_of_two_open_experiments_with_the_same_program_only_the_later_one_repeat
         notebook.set_patch(
             experiment.id, patch, head_sha=sha, candidate_sha=sha, normalized_sha="same"
         )
-    assert notebook.known_sources(before=first) == {}
-    assert notebook.known_sources(before=second) == {"same": first.number}
+    assert notebook.tried_before("same", before=first) is None
+    assert notebook.tried_before("same", before=second) == first.number
+    assert notebook.tried_before("other", before=second) is None
     notebook.close_experiment(second.id, Verdict(decision="discard", reason=""))
-    assert notebook.known_sources(before=first) == {"same": second.number}
+    assert notebook.tried_before("same", before=first) == second.number
 
 
 def test_unknown_dollars_are_null_and_not_counted_as_nothing(notebook):

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
@@ -142,6 +143,7 @@ def source_sha(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
+@lru_cache(maxsize=16)  # of one candidate and one head it is asked for several times
 def normalized_sha(source: str) -> str:
     """SHA-256, in hex, of what a source does: without comments, docstrings, blank lines, layout.
 
@@ -152,11 +154,22 @@ def normalized_sha(source: str) -> str:
         SyntaxError: the source does not compile.
     """
     tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
+    for node in statements(tree):
+        if body := getattr(node, "body", None):
             body[:] = [each for each in body if not _does_nothing(each)]
     return source_sha(ast.unparse(tree))
+
+
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """A module, its statements and what holds some (an except clause, a case), the outer ones first.
+
+    A tenth of the time that `ast.walk` takes, which looks into expressions too.
+    """
+    waiting: list[ast.AST] = [tree]
+    for node in waiting:
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, block, ())
 
 
 def _lines(text: str) -> list[str]:
