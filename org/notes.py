@@ -13,7 +13,7 @@ MOST_CHARACTERS = 1500  # of a note: as much as one paragraph of any record may 
 
 # What has no answer yet, and is not before the director of another experiment that is open.
 FREE = """answered is null and (experiment is null or experiment = :experiment
-    or experiment in (select id from experiments where decision is not null))"""
+    or exists (select 1 from experiments where id = notes.experiment and decision is not null))"""
 
 
 class Note(Row):
