@@ -34,7 +34,10 @@ LAST_NUMBERS = """
 TRIED_BEFORE = """
     select number from experiments where normalized_sha = :sha and number != :number
         and (decision is not null or number < :number) order by number limit 1"""
-# A plus keeps SQLite from going through the fresh runs of all sources.
+# A plus keeps SQLite from going through the runs of all sources.
+CERTIFICATION_TRIALS = """
+    select trial_json from trials where source_sha = :sha and +purpose = 'certify'
+        and seed in ({}) order by rowid"""
 FRESH_RUNS = """
     select seed, val_bpb, id from trials where source_sha = :sha
         and +outcome = 'completed' and purpose in ('baseline', 'certify')
@@ -465,11 +468,8 @@ class Notebook:
 
     def certification_trials(self, source: str, seeds: Sequence[int]) -> list[Trial]:
         """The runs of a source in certifications under these seeds, in order, scored or not."""
-        rows = self.rows(
-            "select trial_json from trials where source_sha = :sha and purpose = 'certify'"
-            f" and seed in ({', '.join(map(str, seeds))}) order by rowid",
-            {"sha": source},
-        )
+        every = ", ".join(map(str, seeds))
+        rows = self.rows(CERTIFICATION_TRIALS.format(every), {"sha": source})
         return [Trial.model_validate_json(row["trial_json"]) for row in rows]
 
     def audit_gain(self, source: str, reference: str, seeds: list[int]) -> float | None:

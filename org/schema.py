@@ -267,6 +267,7 @@ INDEXES = (
     "index idx_notes_experiment on notes (experiment)",
     "unique index idx_stack_experiment on stack (experiment)",
     "index idx_stack_standing on stack (standing)",
+    "index idx_stack_certification on stack (certification)",
 )
 
 # Sums over all rows of a table, kept up as rows come: a row here for each set of values in the

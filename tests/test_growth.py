@@ -62,9 +62,10 @@ def test_what_is_asked_between_two_trials_is_found_by_an_index_and_in_its_order(
     assert sorts == (name in ("digest, 0", "digest, 2")), steps  # two short shelves put together
 
 
-def test_the_runs_of_a_source_are_found_by_the_source(night: Night):
-    (step,) = plan(night.notebook, *ASKED["fresh runs"])
-    assert "(source_sha=?)" in step
+@pytest.mark.parametrize("sql", [notebook.FRESH_RUNS, notebook.CERTIFICATION_TRIALS.format("1, 2")])
+def test_the_runs_of_a_source_are_found_by_the_source(sql: str, night: Night):
+    step, *_ = plan(night.notebook, sql, {"sha": "s", "most": 9})
+    assert "(source_sha=?" in step
 
 
 @pytest.mark.parametrize("table", ["experiments", "messages", "trials"])
