@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from org.config import load_config
 from org.digest import make_digest
 from org.lab import DIGEST_TOKENS
+from org.notebook import Notebook
 from roles.model import Brief
 from roles.records import (
     Advice,
     AdviserReads,
+    Decision,
     Digest,
     Direction,
     DirectorReads,
     EngineerReads,
-    Entry,
     Hypothesis,
     HypothesisReads,
     Note,
@@ -31,10 +34,13 @@ from roles.records import (
     ReviewReads,
     Screening,
     ScreeningReads,
+    Verdict,
 )
 from roles.tokens import count_tokens
 from tests.chats import model_at
+from tests.notebooks import RUN, Night
 from tests.openai_server import OpenAIServer, prompt_of
+from trainer.patch import Edit, Patch
 from trainer.setting import PROFILES
 
 ROOT = Path(__file__).parents[1]
@@ -48,42 +54,54 @@ WINDOW_TOKENS = 16_384
 WORDS = "Twice the batch takes half the steps, each 1.9 times as long: 0.0123 lost. "
 TITLE = ("Raise MATRIX_LR from 0.06 to 0.12, and " * 9)[:200]
 LONG = (WORDS * 30)[:1500]
-DECISIONS = ("keep", "discard", "crash", "dropped", "provisional", None)
+DECISIONS: tuple[Decision | None, ...] = (
+    "keep",
+    "discard",
+    "crash",
+    "dropped",
+    "provisional",
+    None,
+)
 LOG = 'File "train.py", line 412, in step\n    loss = self.add_gradients(batches)\n' * 400
 DIFF = "".join(f"-LAYER_{n} = {n}\n+LAYER_{n} = {n + 1}  # one more\n" for n in range(900))
 
 
 def full_digest() -> Digest:
-    """Five hundred experiments, each of many words."""
-    entries = [
-        Entry.model_validate(
-            {
-                "number": number,
-                "title": TITLE,
-                "category": "optimizer",
-                "change": LONG[:600],
-                "summary": TITLE,
-                "decision": DECISIONS[number % len(DECISIONS)],
-                "effect": -0.0123,
-                "error": 0.0045,
-                "reason": LONG[:300],
-                "lesson": LONG[:600],
-            }
+    """Of a notebook of two hundred experiments, each of many words."""
+    with TemporaryDirectory() as folder, closing(Notebook(Path(folder, "n.sqlite"))) as notebook:
+        night = Night(notebook)
+        idea = Hypothesis(
+            title=TITLE,
+            category="optimizer",
+            change=LONG[:600],
+            mechanism=LONG,
+            expected_effect=-0.01,
         )
-        for number in range(1, 501)
-    ]
-    return make_digest(
-        PROGRAM,
-        entries,
-        baseline_bpb=1.3642,
-        incumbent_bpb=1.3211,
-        head_bpb=1.3144,
-        stacked=5,
-        noise_bpb=0.0041,
-        terms=PROFILES["cpu"].in_words(),
-        count_tokens=count_tokens,
-        at_most_tokens=DIGEST_TOKENS,
-    )
+        patch = Patch(edits=(Edit(search="a", replace="b"),), summary=TITLE)
+        with notebook.transaction():
+            for number in range(1, 201):
+                experiment = notebook.reserve_experiment(RUN, "desk 1", None)
+                assert experiment is not None
+                notebook.set_hypothesis(experiment.id, idea)
+                sha = notebook.keep_source(str(number))
+                shas = {"head_sha": night.head, "candidate_sha": sha, "normalized_sha": sha}
+                notebook.set_patch(experiment.id, patch, **shas)
+                if decision := DECISIONS[number % len(DECISIONS)]:
+                    verdict = Verdict(decision=decision, reason=LONG[:300], lesson=LONG[:600])
+                    notebook.close_experiment(experiment.id, verdict, -0.0123, 0.0045)
+        return make_digest(
+            notebook,
+            PROGRAM,
+            besides=0,
+            baseline_bpb=1.3642,
+            incumbent_bpb=1.3211,
+            head_bpb=1.3144,
+            stacked=5,
+            noise_bpb=0.0041,
+            terms=PROFILES["cpu"].in_words(),
+            count_tokens=count_tokens,
+            at_most_tokens=DIGEST_TOKENS,
+        )
 
 
 DIGEST = full_digest()
