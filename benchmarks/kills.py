@@ -49,7 +49,6 @@ from trainer.descendants import adopt_orphans, kill_descendants
 from trainer.setting import Setting, default_cache
 
 DESKS = 2
-EXPERIMENTS = 2  # in each lab
 POINTS = 40  # a life ends after at most so many of them; a run that nobody kills has about 500
 LATER_SECONDS = (
     0.0,
@@ -252,8 +251,8 @@ class Lives:
             trials = {row["id"] for row in notebook.rows("select id from trials")}
         if [each.ended is not None for each in runs] != [True]:
             self.faults.append(f"there are {len(runs)} runs, or the run has not ended")
-        if len(closed) != EXPERIMENTS:
-            self.faults.append(f"{len(closed)} of {EXPERIMENTS} experiments are closed")
+        if len(closed) != (wanted := self.organization.experiments):
+            self.faults.append(f"{len(closed)} of {wanted} experiments are closed")
         if lost := self._finished() - trials:
             self.faults.append(f"not on record: {', '.join(sorted(lost))}")
 
@@ -296,7 +295,7 @@ def _is_alive(process: psutil.Process) -> bool:
     return False
 
 
-def organization_in(folder: Path) -> Organization:
+def organization_in(folder: Path, experiments: int) -> Organization:
     """An organization in a new folder, whose corpus is prepared."""
     texts = folder.parent / "texts"
     if not texts.exists():
@@ -314,7 +313,7 @@ def organization_in(folder: Path) -> Organization:
     )
     more = {"sandbox": "none", "desks": DESKS, "devices": ["cpu:0", "cpu:1"]}
     organization = Organization(
-        folder, setting, source=TRAIN, model="playbook", experiments=EXPERIMENTS, more=more
+        folder, setting, source=TRAIN, model="playbook", experiments=experiments, more=more
     )
     organization.write()
     child = os.fork()  # what prepares a corpus has threads, which a fork must not have behind it
@@ -328,7 +327,8 @@ def organization_in(folder: Path) -> Organization:
 @click.command()
 @click.option("--times", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--seed", type=int, default=None, help="Of the chances; a new one if left out.")
-def main(times: int, seed: int | None) -> None:
+@click.option("--experiments", type=click.IntRange(1), default=2, show_default=True)
+def main(times: int, seed: int | None, experiments: int) -> None:
     """Kill an organization so often; exit code 1 where something was lost, doubled or left over."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}")
@@ -337,7 +337,9 @@ def main(times: int, seed: int | None) -> None:
     began, processor = time.monotonic(), os.times()
     with tempfile.TemporaryDirectory() as name:
         while (kills := sum(lives.deaths.total() for lives in labs)) < times:
-            lives = Lives(organization_in(Path(name) / f"organization-{len(labs) + 1}"), chance)
+            lives = Lives(
+                organization_in(Path(name) / f"organization-{len(labs) + 1}", experiments), chance
+            )
             if labs:  # the baseline is the same, and has been killed often enough
                 lives.adopt_baseline(labs[0])
             labs.append(lives)

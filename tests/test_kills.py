@@ -18,7 +18,7 @@ SEED = os.environ.get("KILLS_SEED")  # to repeat what a failure has printed
 def test_an_organization_that_is_killed_at_random_points_loses_nothing(tiny_dataset: Dataset):
     cache = str(tiny_dataset.folder.parent.parent)
     told = subprocess.run(
-        [sys.executable, "-m", "benchmarks.kills", "--times", str(TIMES)]
+        [sys.executable, "-m", "benchmarks.kills", "--times", str(TIMES), "--experiments", "1"]
         + (["--seed", SEED] if SEED else []),
         env={**os.environ, "AUTORESEARCH_ORG_CACHE": cache},
         capture_output=True,
