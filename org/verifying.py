@@ -56,6 +56,9 @@ def verify(folder: Path) -> Iterator[Finding]:
     outside = _Outside.of(folder)
     try:
         with reading_past(folder / NOTEBOOK) as past:
+            if not past.notebook.rows("select name from main.sqlite_master limit 1"):
+                yield Finding("notebook", True, "nothing is in it yet")
+                return
             for name, (faults, what) in AREAS.items():
                 yield from _findings(name, what(past), faults(past, outside))
     except sqlite3.DatabaseError as error:

@@ -265,6 +265,11 @@ def test_a_lab_in_which_a_run_goes_on_can_be_looked_at(finished: Looked):
         assert any(words in text for text in finished.holds[times])
 
 
+def test_a_notebook_whose_run_was_killed_in_its_first_instant_holds_together(tmp_path: Path):
+    (tmp_path / "notebook.sqlite").touch()
+    assert [finding.text for finding in verify(tmp_path)] == ["nothing is in it yet"]
+
+
 def test_a_verdict_is_computed_from_what_was_known_then(lab: Path):
     """What was measured later must not change what is said of it, or everything would be wrong."""
     with sqlite3.connect(lab / "notebook.sqlite") as connection:
