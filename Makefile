@@ -8,7 +8,7 @@ run: install
 	$(BIN)/python -m org run
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 check: install
 	$(BIN)/ruff format --check .
