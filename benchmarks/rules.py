@@ -120,7 +120,7 @@ class StackRule:
     certifications: list[Effect] = field(default_factory=list)
     stack: list[tuple[Source, float, Placement]] = field(default_factory=list)
     runs_since: int = 0
-    idle_runs: int = 0
+    latest: list[float] = field(default_factory=list)  # expected of each since the certification
     head_bpb: float = 0.0
 
     def __post_init__(self) -> None:
@@ -145,7 +145,8 @@ class StackRule:
         self.search_seed = runs[-1][0]
         self.head_bpb = fresh_value(runs, self.search_seed, run=self.run, pair=self.pair)
         self.stack = []
-        self.runs_since = self.idle_runs = 0
+        self.runs_since = 0
+        self.latest = []
 
     def due(self) -> bool:
         expected = [placement.expected_bpb for _, _, placement in self.stack]
@@ -153,7 +154,7 @@ class StackRule:
             expected,
             pair=self.pair,
             runs_since=self.runs_since,
-            idle_runs=self.idle_runs,
+            latest_bpb=self.latest,
             runs_left=self.machine.runs_left,
         )
         return why != ""
@@ -167,11 +168,10 @@ class StackRule:
         self.history.append(placement.effect_bpb)
         self.outcome.proposals += 1
         self.runs_since += 1
-        self.idle_runs += 1
+        self.latest.append(placement.expected_bpb)
         if placement.says == "stack":
             self.stack.append((candidate, effect, placement))
             self.head_bpb = self.value(placement, bpb)
-            self.idle_runs = 0
             self.outcome.keeps += 1
             self.outcome.false_keeps += effect >= 0
 

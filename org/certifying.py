@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from statistics import fmean
 
+from org.escape import latest_expected
 from org.lab import Lab
 from org.measuring import Asker, measure_soon
 from org.noise import pair_spread, run_spread
@@ -32,17 +33,16 @@ from trainer.evidence.certify import Certification, Side, certify, half
 from trainer.evidence.effect import Run
 from trainer.evidence.prune import Support, doubtful, prune
 from trainer.evidence.seeds import ignores_seed
-from trainer.evidence.stack import due
+from trainer.evidence.stack import PLATEAU_RUNS, due
 from trainer.patch import Patch, PatchError, apply_patch
 from trainer.trial import Trial
 
 # Seeds of certifications begin here, so many for each: far from those of baseline and search.
 FIRST_SEED, SEEDS_EACH = 1000, 10
 
-RUNS_AFTER = """
+RUNS_SINCE = """
     select count(*) as n from trials where purpose = 'candidate'
-        and rowid > coalesce((select max(rowid) from trials where {}), 0)"""
-CERTIFY, OF_EXPERIMENT = "purpose = 'certify'", "experiment = :id"
+        and rowid > coalesce((select max(rowid) from trials where purpose = 'certify'), 0)"""
 
 
 def why_due(lab: Lab, asked: str = "") -> str:
@@ -56,8 +56,8 @@ def why_due(lab: Lab, asked: str = "") -> str:
     return due(
         [change.expected_bpb for change in stacked],
         pair=pair_spread(lab.notebook, lab.setting.profile),
-        runs_since=_runs_after(lab, CERTIFY),
-        idle_runs=_runs_after(lab, OF_EXPERIMENT, id=stacked[-1].experiment),
+        runs_since=_runs_since_certified(lab),
+        latest_bpb=latest_expected(lab.notebook, PLATEAU_RUNS, since_certified=True),
         runs_left=_runs_left(lab),
         every=review.certify_every,
         max_seeds=review.max_seeds,
@@ -330,9 +330,9 @@ def _end_pruning(lab: Lab, proof: Proof, step: Certification) -> None:
 # --- counting -----------------------------------------------------------------------------------
 
 
-def _runs_after(lab: Lab, where: str, **parameters: str) -> int:
-    """How many candidates have been run after the last trial of some kind; clocks may go back."""
-    (row,) = lab.notebook.rows(RUNS_AFTER.format(where), parameters)
+def _runs_since_certified(lab: Lab) -> int:
+    """How many candidates have been run after the last trial of a certification; clocks may go back."""
+    (row,) = lab.notebook.rows(RUNS_SINCE)
     return int(row["n"])
 
 

@@ -71,14 +71,13 @@ class OnRecord:
         return answer
 
     def _message(self, message_id: str, brief: Brief, answer: Answer[Reply]) -> Message:
-        kind = type(answer.reply)
         return Message(
             id=message_id,
             run=self.run,
             experiment=self.experiment,
             time=time.time(),
             speaker=brief.role,
-            listener=LISTENERS.get(kind, "everyone"),
+            listener=_listener(answer.reply),
             kind=self.step.partition(".")[0],
             text=spoken(answer.reply),
             reply_json=answer.reply.model_dump_json(),
@@ -108,6 +107,10 @@ class OnRecord:
                 **_cost(cost),
             )
         )
+
+
+def _listener(reply: Record) -> str:
+    return next((who for kind, who in LISTENERS.items() if isinstance(reply, kind)), "everyone")
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
@@ -153,7 +156,10 @@ def spoken(reply: Record) -> str:
     """A reply as a person would say it."""
     match reply:
         case Direction():
-            said = f"{reply.assignee}, look at {reply.category}: {reply.focus}\n{reply.reason}"
+            numbers = " and ".join(f"#{number}" for number in reply.builds_on)
+            way = f"{reply.way_out}{f' ({numbers})' if numbers else ''}: " if reply.way_out else ""
+            whom = f"{reply.assignee}, look at {reply.category}"
+            said = f"{whom}: {way}{reply.focus}\n{reply.reason}"
             return f"{said}\nTo the notes of a person: {reply.answer}" if reply.answer else said
         case Hypothesis():
             expected = f"Expected effect {signed(reply.expected_effect)} bpb."

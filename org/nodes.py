@@ -13,6 +13,7 @@ from langgraph.runtime import Runtime
 from org import bench
 from org.certifying import certify_stack, why_due
 from org.config import AdviserConfig
+from org.escape import parts, version_of, ways_out
 from org.figures import counted
 from org.head import head_sha
 from org.lab import Lab
@@ -27,19 +28,28 @@ from roles.records import (
     Decision,
     DirectorReads,
     EngineerReads,
+    Hypothesis,
     HypothesisReads,
+    Part,
     ReviewReads,
     ScreeningReads,
     Verdict,
 )
 from trainer.devices import Lease
 from trainer.evidence.effect import Effect
-from trainer.patch import PatchError, diff
+from trainer.patch import PatchError, diff, rewriting
 from trainer.trial import Trial
 
 # After so many hypotheses that were all tried before, an experiment is given up.
 HYPOTHESES_PER_EXPERIMENT = 3
 WISH_CHARACTERS = 200  # of why a reviewer wants a certification
+
+
+# Others went on from the head that this one goes back from: it would undo what nobody has proven.
+HEAD_LEFT = Verdict(
+    decision="discard",
+    reason="The head has moved while an earlier version was gone back to; what came on top stays.",
+)
 
 
 class Node(Protocol):
@@ -55,24 +65,30 @@ def direct(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     program_sha = step.lab.read_program()
     people, experiment = step.lab.people, step.experiment
     notes = step.notes(person)
-    exploration = 0.0 if notes else person.exploration  # what a person asks for comes first
+    # What a person asks for comes first; and a way off a plateau leads elsewhere already.
+    ways = None if notes else ways_out(step.notebook, step.lab.setting.profile)
+    exploration = 0.0 if notes or ways else person.exploration
     reads = DirectorReads(
         digest=step.digest(program_sha),
         people=people,
         notes=notes,
         paid_off=paid_off(step.notebook, people, experiment.number),
         suggestion=suggestion(step.notebook, people, experiment, exploration),
+        ways_out=ways,
         advice=state.get("advice", ()),
     )
     answer = director.direct(step.voice(person), person.name, step.prompt(person), reads)
-    head = head_sha(step.notebook)
-    step.set_direction(answer.reply, program_sha, head)
-    return {
+    direction, head = answer.reply, head_sha(step.notebook)
+    step.set_direction(direction, program_sha, head)
+    directed: ExperimentState = {
         "outcome": "directed",
-        "direction": answer.reply,
+        "direction": direction,
         "program_sha": program_sha,
         "head_sha": head,
     }
+    if direction.way_out == "go back":
+        directed["back_sha"] = version_of(step.notebook, *direction.builds_on)
+    return directed
 
 
 def hypothesize(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
@@ -84,16 +100,18 @@ def hypothesize(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentStat
         digest=step.digest(state["program_sha"]),
         direction=state["direction"],
         focus=person.focus,
-        source=step.notebook.source(state["head_sha"]),
-        head_telemetry=step.telemetry_of_source(state["head_sha"]),
+        source=step.notebook.source(_ground(state)),
+        head_telemetry=step.telemetry_of_source(_ground(state)),
+        parts=_parts(step, state),
         objections=state.get("objections", ()),
         advice=state.get("advice", ()),
     )
     answer = hypothesis.hypothesize(step.voice(person), person.name, step.prompt(person), reads)
-    step.notebook.set_hypothesis(step.experiment.id, answer.reply)
+    proposed = _said_where(answer.reply, state)
+    step.notebook.set_hypothesis(step.experiment.id, proposed)
     return {
         "outcome": "proposed",
-        "hypothesis": answer.reply,
+        "hypothesis": proposed,
         "hypotheses": count,
         "attempts": 0,
         "revisions": 0,
@@ -108,10 +126,11 @@ def write(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     attempt = state["attempts"] + 1
     step = Step(runtime.context, state["experiment"], f"engineer.{state['hypotheses']}.{attempt}")
     person = step.roles.engineer
-    source = step.notebook.source(state["head_sha"])
+    source, head = step.notebook.source(_ground(state)), step.notebook.source(state["head_sha"])
     reads = EngineerReads(
         hypothesis=state["hypothesis"],
         source=source,
+        parts=_parts(step, state),
         previous=state["previous"],
         complaint=state["complaint"],
         telemetry=step.telemetry(state["candidate_sha"]) if state["outcome"] == "crash" else "",
@@ -122,6 +141,8 @@ def write(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     told: ExperimentState = {"attempts": attempt, "previous": answer.reply.text, "log": ""}
     try:
         patch, candidate = engineer.candidate_source(answer.reply.text, source)
+        if head != source:  # what it comes to is judged, and kept, as a change of the head
+            patch = rewriting(head, candidate, patch.summary)
     except PatchError as error:
         step.say(person.name, str(error))
         return {**told, **_again(step, {**state, **told}, "edits fail", "crash", str(error))}
@@ -134,7 +155,7 @@ def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     name = f"screen.{state['hypotheses']}.{state['attempts']}"
     step = Step(runtime.context, state["experiment"], name)
     candidate = step.notebook.source(state["candidate_sha"])
-    source = step.notebook.source(state["head_sha"])
+    source = step.notebook.source(_ground(state))
     if number := step.tried_before(candidate):
         return _duplicate(step, state, number)
     objection = reviewer.mechanical_objection(candidate, source)
@@ -184,6 +205,8 @@ def _run(step: Step, state: ExperimentState, device: Lease) -> ExperimentState:
     head, candidate_sha = head_sha(step.notebook), state["candidate_sha"]
     based: ExperimentState = {"head_sha": head}
     if head != state["head_sha"]:
+        if "back_sha" in state:
+            return {"outcome": "given up", "failure": HEAD_LEFT}
         try:
             candidate_sha = step.rebase(state["patch"], head)
         except PatchError as error:
@@ -259,6 +282,27 @@ def adviser_node(person: AdviserConfig) -> Node:
         return {"advice": (*others, Advice(speaker=person.name, text=words.text))}
 
     return advise
+
+
+def _ground(state: ExperimentState) -> str:
+    """The source that a patch is written on: the head, or the earlier version that is gone back to."""
+    return state.get("back_sha", state["head_sha"])
+
+
+def _parts(step: Step, state: ExperimentState) -> tuple[Part, ...]:
+    """The near misses that are to be combined, if the direction says so."""
+    direction = state["direction"]
+    combine = direction.way_out == "combine near misses"
+    return parts(step.notebook, direction.builds_on) if combine else ()
+
+
+def _said_where(proposed: Hypothesis, state: ExperimentState) -> Hypothesis:
+    """A hypothesis that tells everyone after it what it builds on, where that is not the head."""
+    direction = state["direction"]
+    if direction.way_out != "go back":
+        return proposed
+    where = f"On train.py as experiment {direction.builds_on[0]} left it, without what came after: "
+    return proposed.model_copy(update={"change": f"{where}{proposed.change}"[:1500]})
 
 
 def _closed(step: Step, asked: str = "") -> ExperimentState:

@@ -16,6 +16,8 @@ class ExperimentState(TypedDict, total=False):
     name the messages of each step, so that a node that runs again finds what it already did.
     ``revisions`` are those of these patches that were written after an objection.
     ``head_sha`` is the source that the patch is written against, ``candidate_sha`` the patched one.
+    ``back_sha`` is there where the direction goes back: the earlier version that the patch is
+    written on; what comes of it is measured against the head like any other.
     ``previous`` and ``complaint`` are the engineer's last words and why they did not do; ``log``
     is the end of a crashed trial's output. ``failure`` is set when the experiment is given up,
     ``due`` when the stack is to be certified: why.
@@ -25,6 +27,7 @@ class ExperimentState(TypedDict, total=False):
     outcome: str
     program_sha: str
     head_sha: str
+    back_sha: str
     direction: Direction
     hypothesis: Hypothesis
     hypotheses: int

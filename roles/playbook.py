@@ -36,6 +36,8 @@ from roles.records import (
     ReviewReads,
     Screening,
     ScreeningReads,
+    WayOut,
+    WaysOut,
 )
 
 _CATEGORIES: tuple[Category, ...] = get_args(Category)
@@ -66,6 +68,8 @@ class Playbook:
                 this kind of reply does not belong to what was read.
         """
         reply = self._reply(brief)
+        if issubclass(reply_type, type(reply)):  # it may be a narrower kind that is asked for
+            reply = reply_type.model_validate(reply.model_dump())
         if not isinstance(reply, reply_type):
             raise ModelError(
                 f"the playbook answers {type(brief.reads).__name__} with {type(reply).__name__}, "
@@ -114,7 +118,10 @@ class _Record:
 
 
 def direct(reads: DirectorReads, draw: random.Random) -> Direction:
-    """The category that promises most per experiment, of those of whom it is suggested to assign."""
+    """The category that promises most per experiment, of those of whom it is suggested to assign.
+
+    On a plateau the first of the ways that lead off it and have something left to try.
+    """
     if not reads.people:
         raise ModelError("the playbook's director has nobody to give work to")
     entries = reads.digest.entries
@@ -122,13 +129,12 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
     busy = {entry.category for entry in entries if entry.decision is None}
     weary = _dead_end(entries)
     spent = {category for category in _CATEGORIES if _nothing_left(category) in _changes(entries)}
-    free = [
-        record
-        for record in records
-        if record.category not in busy | spent and record.category != weary
-    ] or records
     wish, answer = heed(reads.notes, reads.people, spent)
     wanted = [record for record in records if record.category in wish.categories]
+    way, builds_on, there = _way_off(reads.ways_out, spent)
+    away: set[Category | None] = {*busy, *spent, weary} if len(there) > 1 else set()
+    within = [record for record in records if record.category in there]
+    free = [record for record in within if record.category not in away] or within
     theirs = _suggested_categories(reads)
     suggested = [record for record in free if record.category in theirs]
     ranked = sorted(
@@ -136,9 +142,9 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
     )
     best = ranked[0]
     whom = reads.suggestion if suggested and not wanted else None
-    remarks = [_standing(best)]
-    if wish.spoken:
-        remarks.insert(0, f"a person asks for {wish.spoken}")
+    remarks = [f"off the plateau: {way}"] if way else []
+    remarks += [f"a person asks for {wish.spoken}"] if wish.spoken else []
+    remarks.append(_standing(best))
     if whom:
         remarks.append(f"{whom.assignee}: {whom.reason}")
     if len(ranked) > 1:
@@ -154,7 +160,32 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
         or (whom.assignee if whom else _assignee(reads.people, best.category, len(entries))),
         reason="; ".join(remarks)[:1500],
         answer=answer,
+        way_out=way,
+        builds_on=builds_on,
     )
+
+
+def _way_off(
+    ways_out: WaysOut | None, spent: set[Category]
+) -> tuple[WayOut | None, tuple[int, ...], tuple[Category, ...]]:
+    """A way off the plateau, the experiments that it builds on, and where it leads."""
+    if ways_out is None:
+        return None, (), _CATEGORIES
+    for way in ways_out.ways:
+        match way:
+            case "change category":
+                fresh = [each for each in _CATEGORIES if each not in ways_out.stale]
+                if left := [each for each in fresh if each not in spent]:
+                    return way, (), tuple(left)
+            case "simplify" if "simplification" not in spent:
+                return way, (), ("simplification",)
+            case "combine near misses":
+                pair = ways_out.near_misses[0]
+                return way, pair.numbers, (pair.first.category,)
+            case "go back":
+                return way, (ways_out.keeps[0].number,), _CATEGORIES
+    # Nothing is left anywhere: the hypothesis will say so.
+    return "change category", (), tuple(c for c in _CATEGORIES if c not in ways_out.stale)
 
 
 def _suggested_categories(reads: DirectorReads) -> tuple[Category, ...]:
@@ -258,6 +289,8 @@ def hypothesize(
     reads: HypothesisReads, constants: Mapping[str, Constant], draw: random.Random
 ) -> Hypothesis:
     """The most promising move of the category that was not tried yet and was not objected to."""
+    if reads.parts:
+        return _combination(reads)
     category = reads.direction.category
     everything = candidates(reads.source, constants, reads.digest)
     here = [candidate for candidate in everything if candidate.category == category]
@@ -292,11 +325,33 @@ def hypothesize(
     )
 
 
+def _combination(reads: HypothesisReads) -> Hypothesis:
+    """Near misses put together: what is lost in the noise one by one may show when it adds up."""
+    said = [f"#{part.number} {part.title}" for part in reads.parts]
+    title = f"Combine {' with '.join(f'#{part.number}' for part in reads.parts)}"
+    if any(title in objection for objection in reads.objections):
+        raise ModelError(f"the playbook has one way only to put together {', '.join(said)}")
+    effects = ", ".join(f"{part.effect:+.4f}" for part in reads.parts)
+    return Hypothesis(
+        title=title,
+        category=reads.direction.category,
+        change=f"Together, as they were written: {'; '.join(said)}."[:1500],
+        mechanism=(
+            f"Alone they came to {effects} bpb, too little to tell from nothing. Where they act on "
+            "different things their effects add up; if not, both are ties for good."
+        ),
+        expected_effect=round(min(sum(part.effect for part in reads.parts), 0.0), 5),
+    )
+
+
 # The engineer: the same move, as edits of the source at hand.
 
 
 def engineer(reads: EngineerReads, constants: Mapping[str, Constant]) -> Prose:
     """The patch; after a complaint another one if there is one, else a plain no."""
+    if reads.parts:
+        together = [f"SUMMARY: {reads.hypothesis.title}", *(part.patch for part in reads.parts)]
+        return Prose(text=_cannot(reads) if reads.complaint else "\n\n".join(together))
     edits = edits_for(reads.hypothesis, reads.source, constants)
     if edits is None:
         return Prose(text=_cannot(reads))

@@ -23,11 +23,13 @@ from roles.records import (
     HypothesisReads,
     Note,
     PaidOff,
+    Part,
     Person,
     Reads,
     ReviewReads,
     ScreeningReads,
     Suggestion,
+    WaysOut,
 )
 
 # How much of a quote is shown, in characters. A source has to be matched: it is cut last of all.
@@ -63,6 +65,7 @@ def render(reads: Reads, share: float = 1.0, source_characters: int | None = Non
                 _people(reads.people),
                 _part("What has paid off", "\n".join(map(_paid_off, reads.paid_off))),
                 _suggestion(reads.suggestion),
+                _ways_out(reads.ways_out),
             ]
         case HypothesisReads():
             parts = [
@@ -70,12 +73,14 @@ def render(reads: Reads, share: float = 1.0, source_characters: int | None = Non
                 _direction(reads.direction),
                 _part("Your own focus", plain(reads.focus)),
                 _objections(reads.objections, share),
+                *(_to_combine(part, share) for part in reads.parts),
                 _source(reads.source, source_characters),
                 _quote("How a trial of it went", reads.head_telemetry, LOG_CHARACTERS * share),
             ]
         case EngineerReads():
             parts = [
                 _hypothesis(reads.hypothesis),
+                *(_to_combine(part, share) for part in reads.parts),
                 _source(reads.source, source_characters),
                 _quote("Your last reply", reads.previous, REPLY_CHARACTERS * share),
                 _complaint(reads.complaint, share),
@@ -222,12 +227,57 @@ def _suggestion(suggestion: Suggestion | None) -> str:
     return _part("Whom to assign", said)
 
 
+def _ways_out(ways_out: WaysOut | None) -> str:
+    """What the director must choose from on a plateau; titles are data."""
+    if ways_out is None:
+        return ""
+    asks = {
+        "change category": f"a `category` that is none of {', '.join(ways_out.stale)}",
+        "simplify": "`category` simplification",
+        "combine near misses": "`builds_on` one of these pairs: "
+        + ", ".join(
+            f"[{pair.first.number}, {pair.second.number}]" for pair in ways_out.near_misses
+        ),
+        "go back": "`builds_on` one of these kept changes, to go on from train.py as it left it: "
+        + ", ".join(f"[{keep.number}]" for keep in ways_out.keeps),
+    }
+    ways = "\n".join(f"- {way}: {asks[way]}" for way in ways_out.ways)
+    said = (
+        f"The lab is on a plateau: {ways_out.evidence}. Your direction must name as `way_out` one "
+        f"of these, the least used of late first:"
+    )
+    misses = [part for pair in ways_out.near_misses for part in (pair.first, pair.second)]
+    named = {part.number: _earlier(part) for part in (*misses, *ways_out.keeps)}
+    meant = "\n".join(named[number] for number in sorted(named))
+    return "\n\n".join(
+        part
+        for part in (
+            _part("The way off the plateau", f"{said}\n\n{ways}"),
+            _quote("The experiments that are meant", meant, None),
+        )
+        if part
+    )
+
+
+def _earlier(part: Part) -> str:
+    return f"#{part.number} {line(part.title)}: {part.effect:+.4f}"
+
+
+def _to_combine(part: Part, share: float) -> str:
+    heading = f"To be put together: the patch of #{part.number}, effect {part.effect:+.4f}"
+    return _quote(heading, part.patch, REPLY_CHARACTERS * share)
+
+
 def _direction(direction: Direction) -> str:
+    way: str = direction.way_out or ""
+    if direction.builds_on:
+        way += f", from experiments {', '.join(map(str, direction.builds_on))}"
     said = _fields(
         category=direction.category,
         focus=direction.focus,
         assignee=direction.assignee,
         reason=direction.reason,
+        **({"way off the plateau": way} if direction.way_out else {}),
     )
     return _quote("The direction", said, None, said=DIRECTION_SAYS)
 

@@ -123,6 +123,8 @@ def _item(path: Path, position: int, item: object) -> tuple[str, Scripted]:
 def _fitted(reply: Scripted, reply_type: type[Reply], what: str) -> Reply:
     if isinstance(reply, reply_type):
         return reply
+    if isinstance(reply, Record) and issubclass(reply_type, type(reply)):
+        reply = reply.model_dump()  # a narrower kind is asked for: it may be one
     if isinstance(reply, Record):
         raise ScriptMisfit(
             f"{what} should be a {reply_type.__name__}; it is a {type(reply).__name__}"

@@ -12,9 +12,11 @@ from trainer.patch import (
     Patch,
     PatchError,
     apply_patch,
+    blocks,
     diff,
     normalized_sha,
     parse_patch,
+    rewriting,
     source_sha,
 )
 
@@ -249,3 +251,28 @@ def test_what_does_something_else_is_another_program(old: str, new: str) -> None
 
 def test_a_function_of_a_docstring_alone_is_one_that_passes() -> None:
     assert normalized_sha('def f():\n    """Nothing."""') == normalized_sha("def f(): pass")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("DEPTH = 4\n", "DEPTH = 5\n"),
+        ("DEPTH = 4\n", ""),
+        ("DEPTH = 4\n", "DEPTH = 4\nWIDTH = 4\nHEADS = 2\n"),
+        ("import math\n", "import math\nimport math\n"),
+        ("    return LR * left\n", "    return LR * left\n\n\nLAST = 1\n"),
+    ],
+)
+def test_the_patch_that_makes_one_version_of_another_does_just_that(old: str, new: str) -> None:
+    assert old in SOURCE
+    other = SOURCE.replace(old, new, 1)
+    patch = rewriting(SOURCE, other, "as it was")
+    assert apply_patch(patch, SOURCE) == other
+    assert len(patch.edits[0].search) < len(SOURCE) / 2
+    assert parse_patch(f"SUMMARY: as it was\n{blocks(patch)}\n") == patch
+    assert apply_patch(rewriting(other, SOURCE, ""), other) == SOURCE
+
+
+def test_there_is_no_patch_between_equals() -> None:
+    with pytest.raises(PatchError, match="leaves the file as it is"):
+        rewriting(SOURCE, SOURCE, "")

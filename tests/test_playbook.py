@@ -13,6 +13,7 @@ import roles
 import trainer
 from roles.candidates import candidates
 from roles.constants import find_constants
+from roles.director import leading
 from roles.knobs import Rewrite
 from roles.model import Answer, Brief, ModelError, Reply
 from roles.moves import KNOBS, REWRITES
@@ -28,6 +29,8 @@ from roles.records import (
     Entry,
     Hypothesis,
     HypothesisReads,
+    NearMisses,
+    Part,
     Person,
     Prose,
     Reads,
@@ -37,6 +40,8 @@ from roles.records import (
     Screening,
     ScreeningReads,
     Suggestion,
+    WayOut,
+    WaysOut,
 )
 from roles.reviewer import mechanical_objection
 from trainer.patch import apply_patch, diff, normalized_sha, parse_patch
@@ -276,6 +281,69 @@ def test_the_director_follows_what_is_suggested_while_there_is_something_left_to
     busy = entry("", "schedule", None, None, 4)
     elsewhere = ask(reads.model_copy(update={"digest": notebook(busy)}), Direction)
     assert (elsewhere.category, elsewhere.assignee) == ("architecture", "bo")
+
+
+def a_part(number: int, old: str, new: str) -> Part:
+    block = f"<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE"
+    title = f"Raise {new.split()[0]} from {old.split()[2]} to {new.split()[2]}"
+    return Part(number=number, title=title, category="architecture", effect=0.001, patch=block)
+
+
+DEEPER = a_part(3, "DEPTH = 4  # layers", "DEPTH = 6  # layers")
+FUDGED = a_part(5, "FUDGE = 0.5  # how much", "FUDGE = 0.7  # how much")
+PLATEAU = WaysOut(
+    evidence="nothing was gained",
+    ways=("change category",),
+    stale=("schedule", "batch"),
+    near_misses=(NearMisses(first=DEEPER, second=FUDGED),),
+    keeps=(DEEPER,),
+)
+
+
+def led_off(way: WayOut, *entries: Entry) -> Direction:
+    """Where the playbook's director leads on a plateau, this way being the least used."""
+    ways_out = PLATEAU.model_copy(update={"ways": (way, "go back")})
+    gold = [entry(f"gold {n}", "schedule", "keep", -0.2, n) for n in range(3)]
+    reads = DirectorReads(digest=notebook(*gold, *entries), people=PEOPLE, ways_out=ways_out)
+    return leading(ways_out).model_validate(ask(reads, leading(ways_out)).model_dump())
+
+
+def test_on_a_plateau_the_director_goes_each_way_in_its_turn() -> None:
+    elsewhere = led_off("change category")
+    assert elsewhere.way_out == "change category"
+    assert elsewhere.category not in PLATEAU.stale
+    assert led_off("simplify").category == "simplification"
+    combined = led_off("combine near misses")
+    assert (combined.builds_on, combined.category) == ((3, 5), "architecture")
+    back = led_off("go back")
+    assert (back.builds_on, back.category) == ((3,), "schedule")
+    assert "off the plateau: go back" in back.reason
+
+
+def test_a_way_off_the_plateau_that_is_worked_out_is_passed_by() -> None:
+    told = "Nothing is left to try in simplification on this source."
+    spent = entry("x", "architecture").model_copy(update={"change": told})
+    assert led_off("simplify", spent).way_out == "go back"
+
+
+def test_near_misses_are_put_together_as_they_were_written() -> None:
+    direction = led_off("combine near misses")
+    reads = HypothesisReads(
+        digest=notebook(), direction=direction, source=SMALL, parts=(DEEPER, FUDGED)
+    )
+    hypothesis = ask(reads, Hypothesis)
+    assert hypothesis.title == "Combine #3 with #5"
+    asked = EngineerReads(hypothesis=hypothesis, source=SMALL, parts=(DEEPER, FUDGED))
+    both = apply_patch(parse_patch(ask(asked, Prose).text), SMALL)
+    assert both == SMALL.replace("DEPTH = 4", "DEPTH = 6").replace("FUDGE = 0.5", "FUDGE = 0.7")
+    changed = diff(SMALL, both)
+    screened = ScreeningReads(digest=notebook(), hypothesis=hypothesis, diff=changed)
+    assert ask(screened, Screening).approved
+    complained = asked.model_copy(update={"complaint": "It crashed."})
+    assert "cannot" in ask(complained, Prose).text
+    objected = reads.model_copy(update={"objections": ("'Combine #3 with #5' was tried already.",)})
+    with pytest.raises(ModelError, match="one way only"):
+        ask(objected, Hypothesis)
 
 
 def test_after_a_keep_it_goes_on_the_same_way() -> None:

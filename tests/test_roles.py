@@ -23,6 +23,9 @@ from roles.records import (
     Entry,
     Hypothesis,
     HypothesisReads,
+    NearMisses,
+    PaidOff,
+    Part,
     Person,
     Prose,
     Reads,
@@ -30,6 +33,8 @@ from roles.records import (
     ReviewReads,
     Screening,
     ScreeningReads,
+    Suggestion,
+    WaysOut,
 )
 from roles.render import LOG_CHARACTERS, render
 from roles.reviewer import mechanical_objection, review, screen
@@ -81,11 +86,24 @@ HYPOTHESIS = Hypothesis(
     mechanism="less noise at the end",
     expected_effect=-0.01,
 )
+PART = Part(
+    number=7, title="warm up", category="schedule", effect=0.0004, patch="WARMUP = 0.1 of old"
+)
 ADVICE = (Advice(speaker="critic", text="count the steps"),)
 
 READS: dict[str, Reads] = {
     "director": DirectorReads(
-        digest=DIGEST, people=(Person(name="ada", focus="optimizers"),), advice=ADVICE
+        digest=DIGEST,
+        people=(Person(name="ada", focus="optimizers"),),
+        paid_off=(PaidOff(name="ada", tried=9, kept=2, stacked=1, certified_bpb=-0.0123),),
+        suggestion=Suggestion(assignee="ada", reason="she has paid off"),
+        ways_out=WaysOut(
+            evidence="nothing was gained of late",
+            ways=("combine near misses", "go back"),
+            near_misses=(NearMisses(first=PART, second=PART),),
+            keeps=(PART,),
+        ),
+        advice=ADVICE,
     ),
     "hypothesis": HypothesisReads(
         digest=DIGEST,
@@ -94,11 +112,13 @@ READS: dict[str, Reads] = {
         source="LR = 0.1\n",
         head_telemetry="1,040 steps",
         objections=("tried already",),
+        parts=(PART,),
         advice=ADVICE,
     ),
     "engineer": EngineerReads(
         hypothesis=HYPOTHESIS,
         source="LR = 0.1\n",
+        parts=(PART,),
         previous="my last reply",
         complaint="No block found.",
         telemetry="MFU 12 %",
@@ -150,6 +170,40 @@ def test_a_digest_shows_program_figures_failures_near_misses_and_what_was_left_o
     assert "#3 [schedule] open: Longer warm-up" in text
     assert "7 experiments are not shown" in text
     assert "- ada: optimizers" in text
+
+
+def test_a_director_reads_what_has_paid_off_and_whom_that_suggests_or_who_is_settled() -> None:
+    text = render(READS["director"])
+    assert "- ada: 2 kept and 1 on the stack of 9 finished, certified -0.0123" in text
+    assert "Suggested: ada, she has paid off. The choice is yours." in text
+    settled = Suggestion(assignee="ada", category="batch", reason="she was asked least")
+    explores = _as(DirectorReads, READS["director"]).model_copy(update={"suggestion": settled})
+    assert "Settled: ada, in batch." in render(explores)
+
+
+def test_on_a_plateau_a_director_reads_why_it_is_one_and_what_each_way_asks_for() -> None:
+    ways_out = WaysOut(
+        evidence="nothing was gained of late",
+        ways=("combine near misses", "go back"),
+        near_misses=(NearMisses(first=PART, second=PART.model_copy(update={"number": 9})),),
+        keeps=(PART,),
+    )
+    text = render(DirectorReads(digest=DIGEST, people=(), ways_out=ways_out))
+    assert "plateau: nothing was gained of late." in text
+    assert "- combine near misses: `builds_on` one of these pairs: [7, 9]\n" in text
+    assert "#7 warm up: +0.0004\n#9 warm up: +0.0004" in text
+    assert "- go back: `builds_on` one of these kept changes" in text
+    assert "simplify" not in text.partition("The way off the plateau")[2]
+    led = DIRECTION.model_copy(update={"way_out": "go back", "builds_on": (7,)})
+    reads = _as(HypothesisReads, READS["hypothesis"]).model_copy(update={"direction": led})
+    assert "way off the plateau: go back, from experiments 7" in render(reads)
+
+
+@pytest.mark.parametrize("who", ["hypothesis", "engineer"])
+def test_near_misses_to_be_put_together_are_quoted(who: str) -> None:
+    text = render(READS[who])
+    assert "To be put together: the patch of #7, effect +0.0004" in headings(text)
+    assert "WARMUP = 0.1 of old" in text
 
 
 def test_what_is_not_proven_is_told_apart_from_what_is_and_with_its_uncertainty() -> None:
@@ -246,8 +300,9 @@ class Listener:
 def test_each_role_speaks_under_its_name_with_its_prompt_and_reads() -> None:
     screening = Screening(approved=True, reason="fine")
     words = Review(explanation="it fell", lesson="warm up")
+    led = DIRECTION.model_copy(update={"way_out": "go back", "builds_on": (7,)})
     model: Model = Listener(
-        ("boss", DIRECTION),
+        ("boss", led),
         ("ada", HYPOTHESIS),
         ("eve", "a patch"),
         ("rex", screening),
@@ -255,7 +310,7 @@ def test_each_role_speaks_under_its_name_with_its_prompt_and_reads() -> None:
         ("sage", "count the steps"),
     )
     reads = READS
-    assert direct(model, "boss", "p1", _as(DirectorReads, reads["director"])).reply == DIRECTION
+    assert direct(model, "boss", "p1", _as(DirectorReads, reads["director"])).reply == led
     asked = hypothesize(model, "ada", "p2", _as(HypothesisReads, reads["hypothesis"]))
     assert asked.reply == HYPOTHESIS
     patch = write_patch(model, "eve", "p3", _as(EngineerReads, reads["engineer"]))

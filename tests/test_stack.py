@@ -15,7 +15,7 @@ CLOSE = Spread(bpb=0.001, freedom=10.0)
 ERROR = 0.005
 HEAD = 1.3600
 
-DUE = {"pair": APART, "runs_since": 100, "idle_runs": 0, "runs_left": 1000}
+DUE = {"pair": APART, "runs_since": 100, "latest_bpb": [], "runs_left": 1000}
 
 
 def test_what_is_better_than_the_head_goes_on_and_what_is_not_does_not() -> None:
@@ -69,8 +69,15 @@ def test_a_stack_whose_proof_costs_too_much_for_its_time_grows_on() -> None:
 
 
 def test_a_stack_is_due_when_nothing_has_gone_on_it_for_long() -> None:
-    assert due([-0.001], **DUE | {"idle_runs": 40}) == "plateau"
-    assert due([-0.001], **DUE | {"idle_runs": 39}) == ""
+    assert due([-0.001], **DUE | {"latest_bpb": [0.0] * 40}) == "plateau"
+    assert due([-0.001], **DUE | {"latest_bpb": [0.0] * 39}) == ""
+
+
+def test_luck_that_was_shrunk_to_nothing_does_not_put_the_proof_off_and_a_gain_does() -> None:
+    lucky = [0.0] * 20 + [-0.0001] + [0.0] * 19
+    assert due([-0.0001], **DUE | {"latest_bpb": lucky}) == "plateau"
+    gained = [0.0] * 20 + [-0.01] + [0.0] * 19
+    assert due([-0.01], **DUE | {"latest_bpb": gained}) == ""
 
 
 def test_at_the_end_enough_runs_are_left_for_the_proof() -> None:
@@ -81,4 +88,4 @@ def test_at_the_end_enough_runs_are_left_for_the_proof() -> None:
 
 
 def test_an_empty_stack_is_never_due() -> None:
-    assert due([], **DUE | {"idle_runs": 1000, "runs_left": 0}) == ""
+    assert due([], **DUE | {"latest_bpb": [0.0] * 1000, "runs_left": 0}) == ""

@@ -129,6 +129,49 @@ def apply_patch(patch: Patch, source: str) -> str:
     return result
 
 
+def blocks(patch: Patch) -> str:
+    """The edits of a patch as an engineer writes them."""
+    return "\n\n".join(
+        f"<<<<<<< SEARCH\n{_text(_lines(edit.search))}=======\n"
+        f"{_text(_lines(edit.replace))}>>>>>>> REPLACE"
+        for edit in patch.edits
+    )
+
+
+def rewriting(old: str, new: str, summary: str) -> Patch:
+    """The patch that makes one version of train.py of another: one edit, no larger than it must be.
+
+    Raises:
+        PatchError: the two are equal.
+    """
+    if old == new:
+        raise PatchError("The patch leaves the file as it is.")
+    before, after = _lines(old), _lines(new)
+    shorter = min(len(before), len(after))
+    first = _alike(before, after)
+    last = min(_alike(before[::-1], after[::-1]), shorter - first)
+    while (first or last) and not _stands_once(before[first : len(before) - last], before):
+        first, last = max(first - 1, 0), max(last - 1, 0)
+    search, replace = before[first : len(before) - last], after[first : len(after) - last]
+    return Patch(edits=(Edit(search=_text(search), replace=_text(replace)),), summary=summary)
+
+
+def _alike(one: list[str], other: list[str]) -> int:
+    """How many lines both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _stands_once(search: list[str], lines: list[str]) -> bool:
+    places = range(len(lines) - len(search) + 1)
+    found = sum(lines[at : at + len(search)] == search for at in places)
+    return found == 1 and bool("".join(search).strip())
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
 def diff(old: str, new: str) -> str:
     """The unified diff of two versions of train.py, as ``git apply`` reads it; "" if equal."""
     lines = difflib.unified_diff(

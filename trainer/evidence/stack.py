@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from trainer.evidence.certify import MAX_SEEDS, pairs_to_pass
 from trainer.evidence.effect import Effect, Run, shrunk
+from trainer.evidence.plateau import on_plateau
 from trainer.evidence.spread import Spread
 
 # A patch that removes lines may look worse by this many standard errors of its one run.
@@ -18,7 +19,7 @@ SIMPLER_MARGIN = 0.5
 
 CERTIFY_EVERY = 6  # changes that a stack has before it is due by its size
 COST_SHARE = 0.06  # of the runs since the last certification, so many may go into the next
-PLATEAU_RUNS = 40  # runs without a change to the head
+PLATEAU_RUNS = 40  # runs that brought nothing, before the stack is proven for that reason
 
 
 class Placement(BaseModel):
@@ -110,7 +111,7 @@ def due(
     *,
     pair: Spread,
     runs_since: int,
-    idle_runs: int,
+    latest_bpb: Sequence[float],
     runs_left: int | None,
     every: int = CERTIFY_EVERY,
     max_seeds: int = MAX_SEEDS,
@@ -119,8 +120,9 @@ def due(
 
     ``expected_bpb`` has the expected effect of each change on it. By its size it is due once it has
     ``every`` changes and what its proof will cost is a small share of ``runs_since`` the last
-    certification; ``idle_runs`` is how many of these came after the last change; ``runs_left``
-    (None: nobody knows) what the budget still allows, of which the proof must not be short.
+    certification; ``latest_bpb`` is what is expected of each experiment since then, 0 where nothing
+    went on the stack: on a plateau the stack will not grow (the notion is that by which the
+    director is told to look elsewhere; a proof costs more than that, and waits longer). ``runs_left`` (None: nobody knows) what the budget still allows, of which the proof must not be short.
     """
     if not expected_bpb:
         return ""
@@ -128,6 +130,6 @@ def due(
     # One pair more than expected, and the trial that is about to be started.
     if runs_left is not None and runs_left < min(runs + 2, 2 * max_seeds) + 1:
         return "end"
-    if idle_runs >= PLATEAU_RUNS:
+    if on_plateau(latest_bpb, run_error(pair), PLATEAU_RUNS):
         return "plateau"
     return "size" if len(expected_bpb) >= every and runs <= COST_SHARE * runs_since else ""
