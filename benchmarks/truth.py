@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import threading
@@ -11,7 +12,6 @@ from statistics import fmean, stdev
 
 import click
 
-from org.config import Config
 from org.notebook import Notebook, Run
 from org.reading import reading
 from org.results import read_results, setting_of
@@ -109,14 +109,14 @@ def main(lab: Path, seeds: int) -> None:
         if first == last:
             sys.exit("Nothing was certified in this lab: there is no claim to hold.")
         of_run: Run = notebook.runs()[-1]
-        config = Config.model_validate_json(of_run.org_yaml)
+        terms = json.loads(of_run.org_yaml)  # as it was read then, its paths and all
         setting = setting_of(of_run)
         dataset = build_dataset(setting, default_cache(), click.echo)
         sources = {
             "baseline": notebook.source(first.source_sha),
             "incumbent": notebook.source(last.source_sha),
         }
-        runs = measure(sources, setting, dataset, seeds, config.precedence)
+        runs = measure(sources, setting, dataset, seeds, terms["precedence"])
         click.echo("\n" + "\n".join(report(notebook, runs)))
 
 
