@@ -2,12 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check test-llm install clean
+.PHONY: run test test-all check test-llm install clean
 
 run: install
 	$(BIN)/python -m org run
 
 test: install
+	$(BIN)/python -m pytest -n 3 -m "not long"
+
+# With the tests that run whole organizations for long: about twice as long.
+test-all: install
 	$(BIN)/python -m pytest -n 3
 
 check: install

@@ -25,6 +25,22 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# Modules whose whole organizations run in `make test-all` alone: `make test` has to take minutes.
+LONG = {
+    *("test_approval", "test_bench", "test_directing", "test_escape", "test_examples"),
+    *("test_faults", "test_notes", "test_outage", "test_planted", "test_powers", "test_recorded"),
+    *("test_repeating", "test_steering", "test_verifying"),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark as long what runs whole organizations in one of those modules."""
+    for item in items:
+        if item.path.stem in LONG and "organize" in item.fixturenames:
+            item.add_marker("long")
+
+
 @pytest.fixture(scope="session")
 def tiny_setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     """Little text, a small vocabulary, short rows; time is no matter, so that no load matters."""
