@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from org.notebook import Notebook
 from roles.recorded import sha_of
 
+ASKED_TOGETHER = 1000  # lines; SQLite takes 32,766 values in a question
+
 
 def keep_brief(notebook: Notebook, text: str) -> str:
     """Keep a text that a role has read; its SHA-256.
@@ -17,13 +19,24 @@ def keep_brief(notebook: Notebook, text: str) -> str:
     """
     sha, lines = sha_of(text), text.split("\n")
     with notebook.transaction() as db:
-        distinct = list(dict.fromkeys(lines))
-        db.table("lines").insert_all(({"text": line} for line in distinct), ignore=True)
-        find = "select number from lines where text = ?"
-        numbers = {line: int(db.execute(find, [line]).fetchone()[0]) for line in distinct}
+        numbers = _found(notebook, lines)
+        new = [line for line in dict.fromkeys(lines) if line not in numbers]
+        db.table("lines").insert_all({"text": line} for line in new)
+        numbers |= _found(notebook, new)
         spans = " ".join(_spans(numbers[line] for line in lines))
         db.table("briefs").insert({"sha": sha, "lines": spans}, ignore=True)
     return sha
+
+
+def _found(notebook: Notebook, lines: list[str]) -> dict[str, int]:
+    """The numbers of those lines that are stored."""
+    numbers: dict[str, int] = {}
+    for start in range(0, len(lines), ASKED_TOGETHER):
+        some = lines[start : start + ASKED_TOGETHER]
+        marks = ", ".join("?" * len(some))
+        rows = notebook.rows(f"select number, text from lines where text in ({marks})", some)
+        numbers |= {row["text"]: row["number"] for row in rows}
+    return numbers
 
 
 def brief_text(notebook: Notebook, sha: str) -> str | None:
