@@ -34,7 +34,7 @@ def head_sha(notebook: Notebook) -> str:
 def search_seed(notebook: Notebook) -> int:
     """The seed under which candidates are tried: that of the incumbent's latest fresh run."""
     incumbent = notebook.incumbent()
-    return notebook.fresh_runs(incumbent.source_sha)[-1][0] if incumbent else 1
+    return notebook.fresh_runs(incumbent.source_sha, 1)[0][0] if incumbent else 1
 
 
 def head_bpb(notebook: Notebook, profile: ProfileName, seed: int) -> float:

@@ -25,7 +25,7 @@ from trainer.trial import Trial
 
 BUSY_SECONDS = 30.0
 
-MOST_FRESH = 1000  # runs of one source that count for it, the latest: more make nothing surer
+MOST_FRESH = 200  # runs of one source that count for it, the latest: more make nothing surer
 
 # The questions that are put between two trials; org/schema.py has an index for each.
 LAST_NUMBERS = """
@@ -458,12 +458,9 @@ class Notebook:
         """val_bpb of every completed run of the baseline for its own sake, in bits per byte."""
         return [row["val_bpb"] for row in self.rows(BASELINE_RUNS)]
 
-    def fresh_runs(self, source: str) -> list[SeedRun]:
-        """The runs (seed, val_bpb) that count for a source: those that it was not chosen by.
-
-        Of a source that was run very often, the latest `MOST_FRESH`.
-        """
-        rows = self.rows(FRESH_RUNS, {"sha": source, "most": MOST_FRESH})
+    def fresh_runs(self, source: str, latest: int = MOST_FRESH) -> list[SeedRun]:
+        """The latest runs (seed, val_bpb) that count for a source: those that it was not chosen by."""
+        rows = self.rows(FRESH_RUNS, {"sha": source, "most": latest})
         return [(row["seed"], row["val_bpb"]) for row in reversed(rows)]
 
     def certification_trials(self, source: str, seeds: Sequence[int]) -> list[Trial]:
