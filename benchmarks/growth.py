@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import click
@@ -35,7 +35,7 @@ from org.lab import Lab
 from org.onlooker import Nobody
 from org.opening import open_lab
 from roles.model import Answer, Brief, Reply
-from roles.records import Direction, Hypothesis, Prose, Record, Review, Screening
+from roles.records import Category, Direction, Hypothesis, Prose, Record, Review, Screening, WaysOut
 from trainer.corpus import kjv_chapters
 from trainer.patch import source_sha
 from trainer.trial import Trial
@@ -121,8 +121,11 @@ class Talker:
 
     def _reply(self, brief: Brief, reply_type: type[Reply]) -> Any:
         words = "What the last results left open, and nothing else. " * 4
-        if reply_type is Direction:
-            return Direction(category="attention", focus=words, assignee="thinker", reason=words)
+        if issubclass(reply_type, Direction):
+            said = {"category": "attention", "assignee": "thinker", "focus": words, "reason": words}
+            if ways := getattr(brief.reads, "ways_out", None):
+                said |= _off(ways)
+            return reply_type.model_validate(said)
         if reply_type is Hypothesis:
             return Hypothesis(
                 title="Another scale",
@@ -142,6 +145,21 @@ class Talker:
         if reply_type is Screening:
             return Screening(approved=True, reason=words)
         return Review(explanation=words, lesson=words)
+
+
+def _off(ways: WaysOut) -> dict[str, Any]:
+    """The first way off a plateau that is open."""
+    match ways.ways[0]:
+        case "change category":
+            fresh = next(each for each in get_args(Category) if each not in ways.stale)
+            return {"way_out": "change category", "category": fresh}
+        case "simplify":
+            return {"way_out": "simplify", "category": "simplification"}
+        case "combine near misses":
+            numbers = ways.near_misses[0].numbers
+            return {"way_out": "combine near misses", "builds_on": numbers}
+        case way:
+            return {"way_out": way, "builds_on": [keep.number for keep in ways.keeps[:1]]}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import combinations
 from typing import get_args
 
@@ -99,7 +100,7 @@ def _near_misses(notebook: Notebook, head: str) -> Iterator[NearMisses]:
     pairs = sorted(combinations(misses, 2), key=lambda pair: sum(e.effect or 0.0 for e in pair))
     found = 0
     for pair in pairs:
-        together = _together(pair, head)
+        together = _together(_patch(pair[0]), _patch(pair[1]), head)
         if together is not None and not _is_tried(notebook, together):
             yield NearMisses(first=_part(pair[0]), second=_part(pair[1]))
             found += 1
@@ -107,11 +108,11 @@ def _near_misses(notebook: Notebook, head: str) -> Iterator[NearMisses]:
             return
 
 
-def _together(pair: tuple[Experiment, ...], head: str) -> str | None:
-    """The head with the patches of both; None where they do not fit it, or each other."""
-    edits = [edit for each in pair for edit in _patch(each).edits]
+@lru_cache(maxsize=64)  # on a plateau the same pairs are asked about again and again
+def _together(one: Patch, other: Patch, head: str) -> str | None:
+    """The head with both patches; None where they do not fit it, or each other."""
     try:
-        return apply_patch(Patch(edits=tuple(edits), summary=""), head)
+        return apply_patch(Patch(edits=(*one.edits, *other.edits), summary=""), head)
     except PatchError:
         return None
 

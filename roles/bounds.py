@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from trainer.patch import statements
+from trainer.patch import statements, syntax_tree
 
 
 def _names(text: str) -> frozenset[str]:
@@ -58,7 +58,7 @@ def trespasses(source: str) -> Mapping[str, int]:
     Raises:
         SyntaxError: the source does not compile.
     """
-    tree = ast.parse(source)
+    tree = syntax_tree(source)
     reader = _Reader(tree)
     reader.visit(tree)
     return reader.found

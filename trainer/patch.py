@@ -13,10 +13,13 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 SUMMARY_CHARACTERS = 200
+
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # where statements stand in others
 
 _SEARCH = re.compile(r"<{5,9} ?SEARCH:?", re.IGNORECASE)
 _DIVIDER = re.compile(r"={7}")
@@ -33,6 +36,8 @@ _NO_SUMMARY = re.compile(
 # What Python raises for a text that is no program: SyntaxError for most, ValueError for null bytes
 # and lone surrogates, the others for expressions that are nested too deeply.
 _NO_PROGRAM = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+Node = TypeVar("Node", bound=ast.AST)
 
 
 class PatchError(ValueError):
@@ -186,7 +191,7 @@ def source_sha(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-@lru_cache(maxsize=16)  # of one candidate and one head it is asked for several times
+@lru_cache(maxsize=64)  # of one candidate and one head it is asked for several times
 def normalized_sha(source: str) -> str:
     """SHA-256, in hex, of what a source does: without comments, docstrings, blank lines, layout.
 
@@ -196,11 +201,28 @@ def normalized_sha(source: str) -> str:
     Raises:
         SyntaxError: the source does not compile.
     """
-    tree = ast.parse(source)
-    for node in statements(tree):
-        if body := getattr(node, "body", None):
-            body[:] = [each for each in body if not _does_nothing(each)]
-    return source_sha(ast.unparse(tree))
+    return source_sha(ast.unparse(_bare(syntax_tree(source))))
+
+
+@lru_cache(maxsize=8)  # of one candidate several questions are asked
+def syntax_tree(source: str) -> ast.Module:
+    """The syntax tree of a source, the same object for all who ask: nobody may change it.
+
+    Raises:
+        SyntaxError: the source does not compile.
+    """
+    return ast.parse(source)
+
+
+def _bare(node: Node) -> Node:
+    """A node without statements that do nothing; a copy of it, and of what holds statements in it."""
+    blocks = {name: getattr(node, name) for name in _BLOCKS if hasattr(node, name)}
+    if not blocks:
+        return node
+    if "body" in blocks:
+        blocks["body"] = [each for each in blocks["body"] if not _does_nothing(each)]
+    bare = {name: [_bare(each) for each in block] for name, block in blocks.items()}
+    return ast.copy_location(type(node)(**dict(ast.iter_fields(node)) | bare), node)
 
 
 def statements(tree: ast.Module) -> Iterator[ast.AST]:
@@ -211,7 +233,7 @@ def statements(tree: ast.Module) -> Iterator[ast.AST]:
     waiting: list[ast.AST] = [tree]
     for node in waiting:
         yield node
-        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for block in _BLOCKS:
             waiting += getattr(node, block, ())
 
 
