@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import chain, zip_longest
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice, zip_longest
 
 from org.notebook import Notebook
 from roles.records import Digest, Entry
@@ -11,29 +11,31 @@ from roles.records import Digest, Entry
 # What an entry costs beyond its own words: its number, decision and effect, and the markup.
 ENTRY_OVERHEAD_TOKENS = 40
 
-READ_TOGETHER = 25  # entries that are read at a time, until there is no more room
+READ_TOGETHER = (
+    25  # entries, and numbers of each shelf, that are read at a time while there is room
+)
 
-# The notebook on shelves, each the most telling first, and no longer than can be shown. Where there
+# The notebook on shelves, each the most telling first, of which a page is read at a time. Where there
 # are two decisions on one, each is found by itself, so that an index has the order.
 OPEN = """
     select number from experiments where decision is null and category is not null
-    order by number desc limit :most"""
+    order by number desc limit :page offset :skip"""
 SHELVES = (
     """select * from (select number from experiments where decision = 'keep'
-        order by number desc limit :most)
+        order by number desc limit :page + :skip)
     union all select * from (select number from experiments where decision = 'provisional'
-        order by number desc limit :most)
-    order by number desc limit :most""",
+        order by number desc limit :page + :skip)
+    order by number desc limit :page offset :skip""",
     """select number from experiments where category is not null
-    order by number desc limit :most""",
+    order by number desc limit :page offset :skip""",
     """select number from (
         select * from (select number, effect from experiments where decision = 'discard'
-            and effect is not null order by effect, number limit :most)
+            and effect is not null order by effect, number limit :page + :skip)
         union all select * from (select number, effect from experiments where decision = 'dropped'
-            and effect is not null order by effect, number limit :most))
-    order by effect, number limit :most""",
+            and effect is not null order by effect, number limit :page + :skip))
+    order by effect, number limit :page offset :skip""",
     """select number from experiments where decision = 'crash' and category is not null
-    order by number desc limit :most""",
+    order by number desc limit :page offset :skip""",
 )
 
 # Experiments of known direction but one: numbers have no gaps, and few are of unknown direction.
@@ -65,7 +67,7 @@ def make_digest(
     """
     room = at_most_tokens
     chosen: list[Entry] = []
-    for entry in _most_telling_first(notebook, besides, room // ENTRY_OVERHEAD_TOKENS + 1):
+    for entry in _most_telling_first(notebook, besides):
         room -= ENTRY_OVERHEAD_TOKENS + count_tokens(_words(entry))
         if room < 0:
             break
@@ -88,14 +90,24 @@ def _words(entry: Entry) -> str:
     return " ".join((entry.title, entry.change, entry.summary, entry.reason, entry.lesson))
 
 
-def _most_telling_first(notebook: Notebook, besides: int, most: int) -> Iterator[Entry]:
-    def numbers(shelf: str) -> list[int]:
-        return [row["number"] for row in notebook.rows(shelf, {"most": most})]
-
-    in_turn = chain.from_iterable(zip_longest(*map(numbers, SHELVES)))
-    each_once = dict.fromkeys(chain(numbers(OPEN), in_turn))
-    order = [number for number in each_once if number not in (None, besides)]
-    for start in range(0, len(order), READ_TOGETHER):
-        together = order[start : start + READ_TOGETHER]
+def _most_telling_first(notebook: Notebook, besides: int) -> Iterator[Entry]:
+    in_turn = chain.from_iterable(zip_longest(*(_numbers(notebook, shelf) for shelf in SHELVES)))
+    order = _once(chain(_numbers(notebook, OPEN), in_turn), {besides})
+    while together := list(islice(order, READ_TOGETHER)):
         read = {entry.number: entry for entry in notebook.entries(together)}
         yield from (read[number] for number in together)
+
+
+def _numbers(notebook: Notebook, shelf: str) -> Iterator[int]:
+    """The experiments on a shelf; what is not asked for is not read."""
+    skip = 0
+    while rows := notebook.rows(shelf, {"page": READ_TOGETHER, "skip": skip}):
+        yield from (row["number"] for row in rows)
+        skip += READ_TOGETHER
+
+
+def _once(numbers: Iterable[int | None], seen: set[int]) -> Iterator[int]:
+    for number in numbers:
+        if number is not None and number not in seen:
+            seen.add(number)
+            yield number

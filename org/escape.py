@@ -16,7 +16,7 @@ from org.stack import stack
 from roles.records import Category, NearMisses, Part, WayOut, WaysOut
 from trainer.evidence.plateau import LEAST, WINDOW, expected_gain, on_plateau
 from trainer.evidence.stack import run_error
-from trainer.patch import Patch, PatchError, apply_patch, blocks, normalized_sha
+from trainer.patch import Patch, PatchError, apply_patch, blocks, has_its_places, normalized_sha
 from trainer.setting import ProfileName
 
 USED = 24  # of the latest experiments, by which ways are the least used
@@ -111,8 +111,11 @@ def _near_misses(notebook: Notebook, head: str) -> Iterator[NearMisses]:
 @lru_cache(maxsize=64)  # on a plateau the same pairs are asked about again and again
 def _together(one: Patch, other: Patch, head: str) -> str | None:
     """The head with both patches; None where they do not fit it, or each other."""
+    both = Patch(edits=(*one.edits, *other.edits), summary="")
+    if not has_its_places(both, head):
+        return None
     try:
-        return apply_patch(Patch(edits=(*one.edits, *other.edits), summary=""), head)
+        return apply_patch(both, head)
     except PatchError:
         return None
 

@@ -31,9 +31,9 @@ ASKED = {
     "noise, state": (noise.STATE, {}),
     "effects": (head.EFFECTS, {"id": "e", "limit": 9}),
     "runs since": (certifying.RUNS_SINCE, {}),
-    "digest, open": (digest.OPEN, {"most": 9}),
+    "digest, open": (digest.OPEN, {"page": 9, "skip": 0}),
     "digest, count": (digest.COUNT, {"besides": 1}),
-    **{f"digest, {n}": (sql, {"most": 9}) for n, sql in enumerate(digest.SHELVES)},
+    **{f"digest, {n}": (sql, {"page": 9, "skip": 0}) for n, sql in enumerate(digest.SHELVES)},
 }
 
 

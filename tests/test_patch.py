@@ -14,6 +14,7 @@ from trainer.patch import (
     apply_patch,
     blocks,
     diff,
+    has_its_places,
     normalized_sha,
     parse_patch,
     rewriting,
@@ -276,3 +277,11 @@ def test_the_patch_that_makes_one_version_of_another_does_just_that(old: str, ne
 def test_there_is_no_patch_between_equals() -> None:
     with pytest.raises(PatchError, match="leaves the file as it is"):
         rewriting(SOURCE, SOURCE, "")
+
+
+def test_whether_a_patch_has_its_places_is_known_without_applying_it() -> None:
+    source = "a = 1\nb = 2\nb = 2\n"
+    once, twice, nowhere = (Edit(search=text, replace="c") for text in ("a = 1", "b = 2", "d"))
+    assert has_its_places(Patch(edits=(once,)), source)
+    assert not has_its_places(Patch(edits=(once, twice)), source)
+    assert not has_its_places(Patch(edits=(once, nowhere)), source)

@@ -177,6 +177,15 @@ def _text(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def has_its_places(patch: Patch, source: str) -> bool:
+    """Whether every search of a patch stands in a source exactly once.
+
+    For who need not know why not: to find the lines that come nearest takes a hundred times as long.
+    """
+    lines = _lines(source)
+    return all(len(_places(edit, lines)) == 1 for edit in patch.edits)
+
+
 def diff(old: str, new: str) -> str:
     """The unified diff of two versions of train.py, as ``git apply`` reads it; "" if equal."""
     lines = difflib.unified_diff(
@@ -204,7 +213,7 @@ def normalized_sha(source: str) -> str:
     return source_sha(ast.unparse(_bare(syntax_tree(source))))
 
 
-@lru_cache(maxsize=8)  # of one candidate several questions are asked
+@lru_cache(maxsize=1)  # of one candidate several questions are asked, one after the other
 def syntax_tree(source: str) -> ast.Module:
     """The syntax tree of a source, the same object for all who ask: nobody may change it.
 
@@ -274,14 +283,12 @@ def _summary(prose: list[str]) -> str:
 
 def _locate(edit: Edit, lines: list[str], number: int) -> int:
     """The index of the line at which an edit's search begins."""
-    search = _lines(edit.search)
+    search, found = _lines(edit.search), _places(edit, lines)
     if not edit.search.strip():
         raise PatchError(
             f"SEARCH block {number} is empty. To insert, search for a line beside the place and "
             "repeat it in REPLACE."
         )
-    count = len(search)
-    found = [at for at in range(len(lines) - count + 1) if lines[at : at + count] == search]
     if not found:
         raise PatchError(_nowhere(search, lines, number))
     if len(found) > 1:
@@ -291,6 +298,13 @@ def _locate(edit: Edit, lines: list[str], number: int) -> int:
             "neighbouring lines until it matches once."
         )
     return found[0]
+
+
+def _places(edit: Edit, lines: list[str]) -> list[int]:
+    """The indices of all lines at which an edit's search begins."""
+    search = _lines(edit.search)
+    count = len(search)
+    return [at for at in range(len(lines) - count + 1) if lines[at : at + count] == search]
 
 
 def _nowhere(search: list[str], lines: list[str], number: int) -> str:
