@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -32,6 +32,7 @@ from org import measuring
 from org.config import Config, load_config
 from org.desk import measure_baseline, run
 from org.lab import Lab
+from org.notebook import Notebook
 from org.onlooker import Nobody
 from org.opening import open_lab
 from roles.model import Answer, Brief, Reply
@@ -297,13 +298,14 @@ def command_cells(folder: Path, repeats: int) -> Iterator[str]:
         yield f"{wall - start[0]:.2f} ({processor - start[1]:.2f})"
 
 
-def size_cells(folder: Path, experiments: int) -> list[str]:
+def size_cells(folder: Path) -> list[str]:
     """Megabytes of the notebook and the checkpoints, and the notebook's kilobytes for each experiment."""
     notebook, checkpoints = (
         sum(each.stat().st_size for each in (folder / "lab").glob(f"{name}.sqlite*"))
         for name in ("notebook", "checkpoints")
     )
-    kilobytes = notebook / experiments / 1e3
+    with closing(Notebook(folder / "lab" / "notebook.sqlite", read_only=True)) as book:
+        kilobytes = notebook / book.experiments_count() / 1e3
     return [f"{notebook / 1e6:.1f}", f"{kilobytes:.0f}", f"{checkpoints / 1e6:.2f}"]
 
 
@@ -328,7 +330,7 @@ def main(sizes: str, experiments: int, repeats: int, folder: Path | None) -> Non
             click.echo(str(gaps[-1]), err=True)
             commands.append([f"{size:,}", *command_cells(own, repeats)])
             click.echo(str(commands[-1]), err=True)
-            files.append([f"{size:,}", *size_cells(own, size + experiments)])
+            files.append([f"{size:,}", *size_cells(own)])
     click.echo("\n\n".join(map(markdown, (gaps, commands, files))))
 
 
