@@ -35,6 +35,7 @@ from org.lab import Lab
 from org.notebook import Notebook
 from org.onlooker import Nobody
 from org.opening import open_lab
+from org.running import leave_imports_alone
 from roles.model import Answer, Brief, Reply
 from roles.records import Category, Direction, Hypothesis, Prose, Record, Review, Screening, WaysOut
 from trainer.corpus import kjv_chapters
@@ -251,6 +252,7 @@ def work(folder: Path, size: int, experiments: int) -> Gaps:
             fill(lab, size)
         talker = Talker(clock, lab.notebook.experiments_count())
         trials.passed.clear()
+        leave_imports_alone()  # as `python -m org run` does
         run(
             replace(lab, models=dict.fromkeys(lab.models, talker), config=further(lab, experiments))
         )
