@@ -59,9 +59,9 @@ def run_here(config_path: Path, folder: Path | None) -> int:
         console.print(Text(terms(lab)), soft_wrap=True)
         with terminal, stopping_gently(lab), asking_here(lab, console):
             try:
+                leave_imports_alone()
                 with telling_trouble(folder):
-                    leave_imports_alone()
-                reasons = run(lab)
+                    reasons = run(lab)
             except Stopped:
                 reasons = []
         if lab.notebook.incumbent() is not None:
