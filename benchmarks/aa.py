@@ -21,6 +21,7 @@ from org.results import read_results
 from org.terminal import Terminal
 from roles.model import Answer, Brief, Reply
 from roles.records import (
+    PARAGRAPH_CHARACTERS,
     Direction,
     DirectorReads,
     EngineerReads,
@@ -61,7 +62,7 @@ class Idle:
             return Hypothesis(
                 title=words,
                 category="simplification",
-                change=edit.model_dump_json()[:1500],
+                change=edit.model_dump_json()[:PARAGRAPH_CHARACTERS],
                 mechanism="None: the program stays the same.",
                 expected_effect=0.0,
             )

@@ -24,7 +24,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,12 +40,11 @@ from org.opening import open_lab
 from org.verifying import is_lab, verify
 from roles.model import Answer, Brief, Reply
 from roles.records import EngineerReads, HypothesisReads
-from tests.organizations import Organization
+from tests.organizations import Organization, tiny_setting_on
 from tests.sources import SCRIPTED
-from trainer.corpus import kjv_chapters
 from trainer.dataset import build_dataset
 from trainer.descendants import adopt_orphans, kill_descendants
-from trainer.setting import Setting, default_cache
+from trainer.setting import default_cache
 
 DESKS = 2
 POINTS = 40  # a life ends after at most so many of them; a run that nobody kills has about 500
@@ -297,20 +295,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 def organization_in(folder: Path, experiments: int) -> Organization:
     """An organization in a new folder, whose corpus is prepared."""
-    texts = folder.parent / "texts"
-    if not texts.exists():
-        texts.mkdir()
-        for number, chapter in enumerate(islice(kjv_chapters(), 40)):
-            (texts / f"{number}.txt").write_text(chapter)
-    setting = Setting(
-        profile="cpu",
-        corpus=f"files:{texts}",
-        vocabulary=300,
-        sequence_length=32,
-        evaluation_tokens=1024,
-        seconds=0.2,
-        startup_seconds=60.0,
-    )
+    setting = tiny_setting_on(folder.parent / "texts")
     more = {"sandbox": "none", "desks": DESKS, "devices": ["cpu:0", "cpu:1"]}
     organization = Organization(
         folder, setting, source=TRAIN, model="playbook", experiments=experiments, more=more

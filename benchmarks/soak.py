@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import click
@@ -31,10 +30,8 @@ from org.onlooker import Nobody
 from org.opening import open_lab
 from org.verifying import verify
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for
-from tests.organizations import Organization
+from tests.organizations import Organization, tiny_setting_on
 from tests.sources import SCRIPTED
-from trainer.corpus import kjv_chapters
-from trainer.setting import Setting
 
 ROWS = 10
 COLUMNS = (
@@ -140,18 +137,7 @@ def served(model: Model) -> Iterator[str]:
 
 def organization_at(url: str, folder: Path, experiments: int) -> Organization:
     """An organization of language models, with a desk that thinks while another trains."""
-    (folder / "texts").mkdir()
-    for number, chapter in enumerate(islice(kjv_chapters(), 40)):
-        (folder / "texts" / f"{number}.txt").write_text(chapter)
-    setting = Setting(
-        profile="cpu",
-        corpus=f"files:{folder / 'texts'}",
-        vocabulary=300,
-        sequence_length=32,
-        evaluation_tokens=1024,
-        seconds=0.2,
-        startup_seconds=60.0,
-    )
+    setting = tiny_setting_on(folder / "texts")
     return Organization(
         folder / "organization",
         setting,

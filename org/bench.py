@@ -8,7 +8,7 @@ from org.config import ReviewRule
 from org.step import Step
 from roles import reviewer
 from roles.quoting import at_most, line
-from roles.records import Review, ReviewReads, ScreeningReads
+from roles.records import PARAGRAPH_CHARACTERS, Review, ReviewReads, ScreeningReads
 
 
 def screen(step: Step, reads: ScreeningReads) -> str | None:
@@ -56,7 +56,7 @@ def review(step: Step, reads: ReviewReads) -> Review:
     heard = objects if objecting else wishes if certifying else []
     explanation = _together(heard, alone=False) if heard else said[0][1].explanation
     return Review(
-        explanation=at_most(explanation, 1500),
+        explanation=at_most(explanation, PARAGRAPH_CHARACTERS),
         lesson=said[0][1].lesson,
         objects=objecting,
         certify=certifying,

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from statistics import fmean
 
-from org.escape import latest_expected
+from org.escape import TRIED_SINCE_CERTIFIED, latest_expected
 from org.lab import Lab
 from org.measuring import Asker, measure_soon
 from org.noise import pair_spread, run_spread
@@ -35,14 +35,11 @@ from trainer.evidence.prune import Support, doubtful, prune
 from trainer.evidence.seeds import ignores_seed
 from trainer.evidence.stack import PLATEAU_RUNS, due
 from trainer.patch import Patch, PatchError, apply_patch
-from trainer.trial import Trial
 
 # Seeds of certifications begin here, so many for each: far from those of baseline and search.
 FIRST_SEED, SEEDS_EACH = 1000, 10
 
-RUNS_SINCE = """
-    select count(*) as n from trials where purpose = 'candidate'
-        and rowid > coalesce((select max(rowid) from trials where purpose = 'certify'), 0)"""
+RUNS_SINCE = f"select count(*) as n from trials where {TRIED_SINCE_CERTIFIED}"
 
 
 def why_due(lab: Lab, asked: str = "") -> str:
@@ -144,7 +141,7 @@ def _conduct(lab: Lab, proof: Proof) -> Proof | None:
 
 def judged(notebook: Notebook, proof: Proof) -> Certification:
     """What a certification says, from the fresh runs of both sides and the noise of its day."""
-    if ignores_seed(trials_under(notebook, proof.source_sha, proof.seeds)):
+    if ignores_seed(notebook.certification_trials(proof.source_sha, proof.seeds)):
         reason = "two seeds came to the very same val_bpb: it ignores the seed it is given"
         return Certification(says="fail", reason=reason)
     decide = prune if proof.purpose == "pruned" else certify
@@ -156,15 +153,10 @@ def judged(notebook: Notebook, proof: Proof) -> Certification:
     )
 
 
-def trials_under(notebook: Notebook, source_sha: str, seeds: list[int]) -> list[Trial]:
-    """The runs of a source in certifications under these seeds."""
-    return notebook.certification_trials(source_sha, seeds)
-
-
 def _runs(notebook: Notebook, source_sha: str, seeds: list[int]) -> list[Run]:
     return [
         (trial.seed, inf if trial.val_bpb is None else trial.val_bpb)
-        for trial in trials_under(notebook, source_sha, seeds)
+        for trial in notebook.certification_trials(source_sha, seeds)
     ]
 
 
@@ -173,7 +165,7 @@ def _measure_pair(lab: Lab, proof: Proof, step: Certification) -> None:
     assert step.seed is not None and step.side is not None
     other: Side = "incumbent" if step.side == "head" else "head"
     other_sha = proof.incumbent_sha if other == "incumbent" else proof.source_sha
-    is_done = trials_under(lab.notebook, other_sha, [step.seed])
+    is_done = lab.notebook.certification_trials(other_sha, [step.seed])
     sides = [step.side, *([] if is_done else [other])]
     sides = sides[: len(lab.devices.names) or 1]
     with ThreadPoolExecutor(len(sides), thread_name_prefix="certify") as pool:

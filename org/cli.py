@@ -111,11 +111,12 @@ def check(config_path: Path, lab: Path | None) -> None:
     from org.verifying import is_lab, verify
 
     findings = []
-    for finding in verify(lab) if lab and is_lab(lab) else checkup(config_path, lab):
+    begun = lab if lab and is_lab(lab) else None
+    for finding in verify(begun) if begun else checkup(config_path, lab):
         findings.append(finding)
         mark = click.style("ok " if finding.ok else "no ", fg="green" if finding.ok else "red")
         click.echo(f"{mark} {finding.name:<10} {finding.text}")
-    sys.exit(0 if all(finding.ok for finding in findings) else 1 if is_lab(lab) else 2)
+    sys.exit(0 if all(finding.ok for finding in findings) else 1 if begun else 2)
 
 
 @main.command()

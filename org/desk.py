@@ -22,7 +22,7 @@ from org.state import ExperimentState
 from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
-from roles.records import Verdict
+from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.trial import Trial
 
 # Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
@@ -213,7 +213,7 @@ class Desks:
 def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelError) -> None:
     """End an experiment for which a model could not be brought to answer."""
     lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
-    verdict = Verdict(decision="crash", reason=f"a model failed: {error}"[:1500])
+    verdict = Verdict(decision="crash", reason=f"a model failed: {error}"[:PARAGRAPH_CHARACTERS])
     lab.notebook.close_experiment(experiment.id, verdict, None, None)
     saver.delete_thread(experiment.id)
 

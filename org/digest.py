@@ -11,9 +11,8 @@ from roles.records import Digest, Entry
 # What an entry costs beyond its own words: its number, decision and effect, and the markup.
 ENTRY_OVERHEAD_TOKENS = 40
 
-READ_TOGETHER = (
-    25  # entries, and numbers of each shelf, that are read at a time while there is room
-)
+# So many entries, and numbers of each shelf, are read at a time while there is room.
+READ_TOGETHER = 25
 
 # The notebook on shelves, each the most telling first, of which a page is read at a time. Where there
 # are two decisions on one, each is found by itself, so that an index has the order.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -26,6 +25,10 @@ MISSES_AMONG = 200
 PAIRS = 3  # shown
 KEEPS = 5  # shown
 
+# Which trials are of candidates, and came after the last certification.
+TRIED_SINCE_CERTIFIED = """purpose = 'candidate'
+    and rowid > coalesce((select max(rowid) from trials where purpose = 'certify'), 0)"""
+
 
 def latest_expected(
     notebook: Notebook, limit: int, *, since_certified: bool = False
@@ -35,8 +38,7 @@ def latest_expected(
     In order; if asked so only those that were tried after the last certification. Where nothing came of
     one it is 0.
     """
-    later = """ and e.id in (select experiment from trials where purpose = 'candidate'
-        and rowid > coalesce((select max(rowid) from trials where purpose = 'certify'), 0))"""
+    later = f" and e.id in (select experiment from trials where {TRIED_SINCE_CERTIFIED})"
     rows = notebook.rows(
         "select e.decision, s.expected_bpb from experiments e"
         " left join stack s on s.experiment = e.id where e.effect is not null"
@@ -100,7 +102,7 @@ def _near_misses(notebook: Notebook, head: str) -> Iterator[NearMisses]:
     pairs = sorted(combinations(misses, 2), key=lambda pair: sum(e.effect or 0.0 for e in pair))
     found = 0
     for pair in pairs:
-        together = _together(_patch(pair[0]), _patch(pair[1]), head)
+        together = _together(pair[0].patch, pair[1].patch, head)
         if together is not None and not _is_tried(notebook, together):
             yield NearMisses(first=_part(pair[0]), second=_part(pair[1]))
             found += 1
@@ -172,9 +174,5 @@ def _part(experiment: Experiment) -> Part:
         title=experiment.title or "",
         category=experiment.category or "optimizer",
         effect=experiment.effect or 0.0,
-        patch=blocks(_patch(experiment)),
+        patch=blocks(experiment.patch),
     )
-
-
-def _patch(experiment: Experiment) -> Patch:
-    return Patch.model_validate(json.loads(experiment.patch_json or "{}"))

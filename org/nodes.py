@@ -23,6 +23,7 @@ from org.step import Step
 from roles import adviser, director, engineer, hypothesis, reviewer
 from roles.quoting import at_most, line
 from roles.records import (
+    PARAGRAPH_CHARACTERS,
     Advice,
     AdviserReads,
     Decision,
@@ -249,7 +250,9 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     if decision == "provisional" and words.objects:
         who = "reviewer objects" if len(step.roles.reviewers) == 1 else "reviewers object"
         decision, reason = "discard", f"The {who}: {words.explanation}\n{reason}"
-    verdict = Verdict(decision=decision, reason=at_most(reason, 1500), lesson=words.lesson)
+    verdict = Verdict(
+        decision=decision, reason=at_most(reason, PARAGRAPH_CHARACTERS), lesson=words.lesson
+    )
     if decision != "provisional":
         step.close(verdict, effect)
     elif not step.stack(verdict, state):
@@ -302,7 +305,9 @@ def _said_where(proposed: Hypothesis, state: ExperimentState) -> Hypothesis:
     if direction.way_out != "go back":
         return proposed
     where = f"On train.py as experiment {direction.builds_on[0]} left it, without what came after: "
-    return proposed.model_copy(update={"change": f"{where}{proposed.change}"[:1500]})
+    return proposed.model_copy(
+        update={"change": f"{where}{proposed.change}"[:PARAGRAPH_CHARACTERS]}
+    )
 
 
 def _closed(step: Step, asked: str = "") -> ExperimentState:
@@ -339,7 +344,7 @@ def _again(
     reason = f"given up after {attempts} attempts: {complaint}"
     return {
         "outcome": "given up",
-        "failure": Verdict(decision=decision, reason=at_most(reason, 1500)),
+        "failure": Verdict(decision=decision, reason=at_most(reason, PARAGRAPH_CHARACTERS)),
     }
 
 
@@ -352,7 +357,7 @@ def _revised(step: Step, state: ExperimentState, objection: str) -> ExperimentSt
     reason = f"objected to after {counted(had, 'revision')}: {objection}"
     return {
         "outcome": "given up",
-        "failure": Verdict(decision="discard", reason=at_most(reason, 1500)),
+        "failure": Verdict(decision="discard", reason=at_most(reason, PARAGRAPH_CHARACTERS)),
     }
 
 

@@ -23,6 +23,7 @@ from trainer.evidence.effect import Run as SeedRun
 from trainer.patch import Patch, source_sha
 from trainer.trial import Trial
 
+NOTEBOOK_FILE = "notebook.sqlite"  # in the folder of a lab
 BUSY_SECONDS = 30.0
 
 MOST_FRESH = 200  # runs of one source that count for it, the latest: more make nothing surer
@@ -103,6 +104,11 @@ class Experiment(Row):
     lesson: str | None = None
     started: float
     ended: float | None = None
+
+    @property
+    def patch(self) -> Patch:
+        """The patch that was written last; only for one that has one."""
+        return Patch.model_validate_json(self.patch_json or "")
 
     def entry(self) -> Entry:
         """The experiment as the others remember it; only for one whose direction is known."""

@@ -9,8 +9,6 @@ from org.lab import LabError
 from org.notebook import Notebook, Row
 from roles import records
 
-MOST_CHARACTERS = 1500  # of a note: as much as one paragraph of any record may have
-
 # What has no answer yet, and is not before the director of another experiment that is open.
 FREE = """answered is null and (experiment is null or experiment = :experiment
     or exists (select 1 from experiments where id = notes.experiment and decision is not null))"""
@@ -53,9 +51,9 @@ def leave_note(notebook: Notebook, text: str, author: str) -> Note:
     text = text.strip()
     if not text:
         raise LabError("the note is empty; nothing was left")
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > records.PARAGRAPH_CHARACTERS:
         raise LabError(
-            f"a note has at most {MOST_CHARACTERS} characters, this one has {len(text)}; what is"
+            f"a note has at most {records.PARAGRAPH_CHARACTERS} characters, this one has {len(text)}; what is"
             " longer belongs in program.md, which is read again before every experiment"
         )
     with notebook.transaction() as db:

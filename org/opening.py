@@ -15,7 +15,7 @@ from pathlib import Path
 from org.config import Config, ModelChoice, RoleConfig
 from org.lab import Lab, LabError, exclusive
 from org.lineage import Lineage
-from org.notebook import Notebook, Run
+from org.notebook import NOTEBOOK_FILE, Notebook, Run
 from org.onlooker import Onlooker
 from org.recorded import go_on_replaying, recorded_model
 from roles.endpoint import KEY_VARIABLE
@@ -50,7 +50,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         patience = Patience(stop, onlooker.note)
         setting = config.setting(has_gpu=names[0].startswith("cuda"))
         dataset = build_dataset(setting, default_cache(), onlooker.note)
-        notebook = Notebook(folder / "notebook.sqlite")
+        notebook = Notebook(folder / NOTEBOOK_FILE)
         try:
             run = _this_run(config, notebook, setting, dataset)
             ranks = load_ranks(dataset.tokenizer)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from org.config import load_config
 from org.lab import LabError
-from org.notebook import Notebook
+from org.notebook import NOTEBOOK_FILE, Notebook
 
 
 def folder_of(config_path: Path, folder: Path | None) -> Path:
@@ -25,7 +25,7 @@ def reading(config_path: Path, folder: Path | None) -> Iterator[Notebook]:
         LabError: there is no notebook yet.
     """
     folder = folder_of(config_path, folder)
-    path = folder / "notebook.sqlite"
+    path = folder / NOTEBOOK_FILE
     if not path.exists():
         raise LabError(f"there is no notebook in {folder} yet; `python -m org run` begins one")
     notebook = Notebook(path)

@@ -19,7 +19,6 @@ from org.past import Past
 from org.stack import Change, Proof, change_of, proofs
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
-from trainer.patch import Patch
 from trainer.setting import ProfileName, Setting
 from trainer.trial import Trial
 
@@ -130,9 +129,15 @@ def _judged(
     past: Past, experiment: Experiment, trial: Trial, profile: ProfileName, moment: float
 ) -> tuple[Placement, Effect]:
     assert trial.val_bpb is not None
-    patch = Patch.model_validate_json(experiment.patch_json or "")
     with past.before(moment) as notebook:
-        return judge(notebook, profile, experiment.id, trial.val_bpb, trial.seed, patch.lines_added)
+        return judge(
+            notebook,
+            profile,
+            experiment.id,
+            trial.val_bpb,
+            trial.seed,
+            experiment.patch.lines_added,
+        )
 
 
 def _alike(effect: Effect, experiment: Experiment) -> bool:

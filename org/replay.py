@@ -95,8 +95,9 @@ def replay(
     if number is not None:
         events = iter(_Ear(notebook, number, number).listen()[0])
     else:
-        events = _everything(notebook, 1 if everything else _first_told(notebook))
-        if (first := _first_told(notebook)) > 1 and not everything:
+        first = 1 if everything else _first_told(notebook)
+        events = _everything(notebook, first)
+        if first > 1:
             yield Text(f"From experiment {first} on; --all begins with the first.\n", "dim")
     yield from map(_told, events)
 

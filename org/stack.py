@@ -10,7 +10,7 @@ import time
 from typing import Literal
 
 from org.notebook import Experiment, Incumbent, Notebook, Row
-from roles.records import Verdict
+from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect
 from trainer.evidence.spread import Spread
@@ -217,7 +217,7 @@ def _leave(
         change.number, {"standing": standing, "certification": proof.number}
     )
     notebook.db.table("experiments").update(
-        change.experiment, {"decision": standing, "reason": reason[:1500]}
+        change.experiment, {"decision": standing, "reason": reason[:PARAGRAPH_CHARACTERS]}
     )
 
 

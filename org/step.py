@@ -214,14 +214,13 @@ class Step:
         """What the candidate's run says against the head, and the effect with its uncertainty."""
         trial = self.notebook.trials_of(self.experiment.id, candidate_sha)[-1]
         assert trial.val_bpb is not None
-        patch = Patch.model_validate_json(self.experiment.patch_json or "")
         return judge(
             self.notebook,
             self.lab.setting.profile,
             self.experiment.id,
             trial.val_bpb,
             trial.seed,
-            patch.lines_added,
+            self.experiment.patch.lines_added,
         )
 
     def telemetry(self, candidate_sha: str) -> str:

@@ -18,14 +18,12 @@ from pydantic import BaseModel, ValidationError
 from org.checkup import Finding
 from org.figures import counted
 from org.lineage import FILE_NAME, Kept, Lineage, LineageError
-from org.notebook import Incumbent, Notebook
+from org.notebook import NOTEBOOK_FILE, Incumbent, Notebook
 from org.past import Past, reading_past
 from org.recomputing import clock_set_back, wrong_certifications, wrong_verdicts
 from roles.records import Direction, Hypothesis
 from trainer.patch import Patch
 from trainer.trial import Trial
-
-NOTEBOOK = "notebook.sqlite"
 
 # References that are no foreign keys: where they stand, and where they must lead to.
 REFERENCES = (
@@ -45,9 +43,9 @@ RECORDS: dict[str, type[BaseModel]] = {
 ONE_RUN_EACH = ("baseline", "certify")
 
 
-def is_lab(folder: Path | None) -> bool:
+def is_lab(folder: Path) -> bool:
     """Whether there is a lab that has begun."""
-    return folder is not None and (folder / NOTEBOOK).exists()
+    return (folder / NOTEBOOK_FILE).exists()
 
 
 def verify(folder: Path) -> Iterator[Finding]:
@@ -55,14 +53,14 @@ def verify(folder: Path) -> Iterator[Finding]:
     # Git first: what the notebook says later can only be ahead of it.
     outside = _Outside.of(folder)
     try:
-        with reading_past(folder / NOTEBOOK) as past:
+        with reading_past(folder / NOTEBOOK_FILE) as past:
             if not past.notebook.rows("select name from main.sqlite_master limit 1"):
                 yield Finding("notebook", True, "nothing is in it yet")
                 return
             for name, (faults, what) in AREAS.items():
                 yield from _findings(name, what(past), faults(past, outside))
     except sqlite3.DatabaseError as error:
-        yield Finding("notebook", False, f"{folder / NOTEBOOK} cannot be read: {error}")
+        yield Finding("notebook", False, f"{folder / NOTEBOOK_FILE} cannot be read: {error}")
 
 
 def _findings(name: str, what: str, faults: Iterator[str]) -> Iterator[Finding]:

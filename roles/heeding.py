@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from roles.moves import KNOBS
-from roles.records import Category, Note, Person
+from roles.records import PARAGRAPH_CHARACTERS, Category, Note, Person
 
 _CATEGORIES: tuple[Category, ...] = get_args(Category)
 _QUOTED = 60  # characters of a note in the answer to it
@@ -65,7 +65,7 @@ def heed(
         else:
             followed, said = wish, f"I follow it: {wish.spoken}."
         answers.append(f"“{_shortened(note.text)}” {said}")
-    return followed, "\n".join(answers)[:1500]
+    return followed, "\n".join(answers)[:PARAGRAPH_CHARACTERS]
 
 
 def asks_for(constant: str) -> str:

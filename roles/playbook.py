@@ -20,6 +20,7 @@ from roles.heeding import asked_for, asks_for, heed
 from roles.model import Answer, Brief, ModelError, Reply
 from roles.moves import KNOBS, REWRITES
 from roles.records import (
+    PARAGRAPH_CHARACTERS,
     AdviserReads,
     Category,
     Digest,
@@ -158,7 +159,7 @@ def direct(reads: DirectorReads, draw: random.Random) -> Direction:
         focus=asks_for(wish.constant) + _focus(best, reads.digest),
         assignee=wish.assignee
         or (whom.assignee if whom else _assignee(reads.people, best.category, len(entries))),
-        reason="; ".join(remarks)[:1500],
+        reason="; ".join(remarks)[:PARAGRAPH_CHARACTERS],
         answer=answer,
         way_out=way,
         builds_on=builds_on,
@@ -319,8 +320,8 @@ def hypothesize(
     return Hypothesis(
         title=best.title,
         category=best.category,
-        change=f"{instead}{best.change}"[:1500],
-        mechanism=best.mechanism[:1500],
+        change=f"{instead}{best.change}"[:PARAGRAPH_CHARACTERS],
+        mechanism=best.mechanism[:PARAGRAPH_CHARACTERS],
         expected_effect=-round(best.gain, 5),
     )
 
@@ -335,7 +336,7 @@ def _combination(reads: HypothesisReads) -> Hypothesis:
     return Hypothesis(
         title=title,
         category=reads.direction.category,
-        change=f"Together, as they were written: {'; '.join(said)}."[:1500],
+        change=f"Together, as they were written: {'; '.join(said)}."[:PARAGRAPH_CHARACTERS],
         mechanism=(
             f"Alone they came to {effects} bpb, too little to tell from nothing. Where they act on "
             "different things their effects add up; if not, both are ties for good."
@@ -445,7 +446,9 @@ def review(reads: ReviewReads) -> Review:
             lesson = "No gain to be seen in this noise, which is no proof of harm."
         case "crash":
             lesson = "Not measured: nothing is known of its effect."
-    return Review(explanation=explanation[:1500], lesson=lesson[:1500])
+    return Review(
+        explanation=explanation[:PARAGRAPH_CHARACTERS], lesson=lesson[:PARAGRAPH_CHARACTERS]
+    )
 
 
 def _clearly_worse(evidence: str) -> bool:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 Line = Annotated[str, Field(max_length=200)]
-Paragraph = Annotated[str, Field(max_length=1500)]
+PARAGRAPH_CHARACTERS = 1500
+Paragraph = Annotated[str, Field(max_length=PARAGRAPH_CHARACTERS)]
 
 Category = Literal[
     "optimizer",
@@ -221,8 +222,8 @@ class Digest(Record):
 
     ``entries`` are ordered by number; ``left_out`` counts those that did not fit. ``noise_bpb`` is
     the standard deviation of val_bpb of one source over seeds, ``terms`` what a trial has, in words.
-    ``incumbent_bpb`` is proven,
-    ``head_bpb`` what the head with its ``stacked`` provisional changes is expected to be worth.
+    ``incumbent_bpb`` is proven, ``head_bpb`` what the head with its ``stacked`` provisional changes
+    is expected to be worth.
     """
 
     program: str

@@ -235,9 +235,7 @@ def _ways_out(ways_out: WaysOut | None) -> str:
         "change category": f"a `category` that is none of {', '.join(ways_out.stale)}",
         "simplify": "`category` simplification",
         "combine near misses": "`builds_on` one of these pairs: "
-        + ", ".join(
-            f"[{pair.first.number}, {pair.second.number}]" for pair in ways_out.near_misses
-        ),
+        + ", ".join(str(list(pair.numbers)) for pair in ways_out.near_misses),
         "go back": "`builds_on` one of these kept changes, to go on from train.py as it left it: "
         + ", ".join(f"[{keep.number}]" for keep in ways_out.keeps),
     }

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.organizations import Gates, Organization, Start, processes_about
+from tests.organizations import (
+    Gates,
+    Organization,
+    Start,
+    processes_about,
+    start_run,
+    tiny_setting_on,
+)
 from tests.sources import SCRIPTED
-from trainer.corpus import kjv_chapters
 from trainer.dataset import Dataset, build_dataset
 from trainer.setting import Setting
 from trainer.trial import run_trial
@@ -43,19 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    """Little text, a small vocabulary, short rows; time is no matter, so that no load matters."""
-    texts = tmp_path_factory.mktemp("texts")
-    for number, chapter in enumerate(islice(kjv_chapters(), 40)):
-        (texts / f"{number}.txt").write_text(chapter)
-    return Setting(
-        profile="cpu",
-        corpus=f"files:{texts}",
-        vocabulary=300,
-        sequence_length=32,
-        evaluation_tokens=1024,
-        seconds=0.2,
-        startup_seconds=60.0,
-    )
+    return tiny_setting_on(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="session")
@@ -116,13 +108,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def run(organization: Organization) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "org", "run"],
-            cwd=organization.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        process = start_run(
+            organization, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         started.append(process)
         return process

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from org.opening import open_lab
 from roles.model import Answer, Brief, Model, Reply
 from roles.scripted import ScriptedModel
 from tests.sources import SCRIPTED
+from trainer.corpus import kjv_chapters
 from trainer.setting import Setting
 
 Said = tuple[str, Any]  # a role's name and its reply, as a script has them
@@ -65,6 +68,36 @@ if Path.cwd().name == "work":  # and not the smoke test, or the process that is 
     while (FOLDER / "gates" / name).exists():
         time.sleep(0.01)
 prepare.evaluate""",
+    )
+
+
+def tiny_setting_on(texts: Path) -> Setting:
+    """Little text, a small vocabulary, short rows; time is no matter, so that no load matters.
+
+    ``texts`` is a folder; the text is put there if nothing is in it yet.
+    """
+    texts.mkdir(exist_ok=True)
+    if not any(texts.iterdir()):
+        for number, chapter in enumerate(islice(kjv_chapters(), 40)):
+            (texts / f"{number}.txt").write_text(chapter)
+    return Setting(
+        profile="cpu",
+        corpus=f"files:{texts}",
+        vocabulary=300,
+        sequence_length=32,
+        evaluation_tokens=1024,
+        seconds=0.2,
+        startup_seconds=60.0,
+    )
+
+
+def start_run(organization: Organization, **how: Any) -> subprocess.Popen[Any]:
+    """`python -m org run` in a session of its own, as a person would start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "org", "run"],
+        cwd=organization.folder,
+        start_new_session=True,
+        **how,
     )
 
 

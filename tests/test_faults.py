@@ -9,7 +9,6 @@ import resource
 import signal
 import sqlite3
 import subprocess
-import sys
 import termios
 import threading
 import time
@@ -22,7 +21,7 @@ import psutil
 import pytest
 
 from org.notebook import Notebook
-from org.running import Patient
+from org.trouble import Patient
 from org.verifying import verify
 from tests.organizations import (
     NO_SANDBOX,
@@ -36,6 +35,7 @@ from tests.organizations import (
     processes_about,
     review,
     screening,
+    start_run,
     work,
 )
 
@@ -58,12 +58,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     def run(organization: Organization, **how: object) -> subprocess.Popen[bytes]:
         said = (organization.folder / f"said-{len(started) + 1}").open("wb")
         terms = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said} | how
-        process = subprocess.Popen(
-            [sys.executable, "-m", "org", "run"],
-            cwd=organization.folder,
-            start_new_session=True,
-            **terms,  # type: ignore[call-overload]
-        )
+        process = start_run(organization, **terms)
         said.close()
         started.append(process)
         return process

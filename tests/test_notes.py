@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -13,9 +12,9 @@ from click.testing import CliRunner
 
 from org.cli import main
 from org.lab import Lab
-from org.notes import MOST_CHARACTERS, Note, leave_note, notes_of, take_notes, waiting_notes
+from org.notes import Note, leave_note, notes_of, take_notes, waiting_notes
 from org.onlooker import Nobody
-from roles.records import Verdict
+from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from tests.organizations import (
     Organization,
     Said,
@@ -26,6 +25,7 @@ from tests.organizations import (
     processes_about,
     review,
     screening,
+    start_run,
     work,
 )
 from tests.sources import SCRIPTED
@@ -168,13 +168,7 @@ def test_a_note_is_answered_once_also_when_the_run_is_killed_right_after_it(
     assert before.answer == "Once."
     organization.script = script
     organization.write()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "org", "run"],
-        cwd=organization.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start_run(organization, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: (organization.lab / "lock").read_text() == str(process.pid))
         os.kill(process.pid, signal.SIGKILL)
@@ -202,7 +196,7 @@ def test_a_note_to_the_playbook_is_followed_to_the_constant(organize: Organize):
     assert "I follow it: DEPTH, in architecture." in note.answer
 
 
-@pytest.mark.parametrize("text", ["", "  ", "x" * (MOST_CHARACTERS + 1)])
+@pytest.mark.parametrize("text", ["", "  ", "x" * (PARAGRAPH_CHARACTERS + 1)])
 def test_a_note_that_cannot_be_read_is_one_clear_line(text: str, organize: Organize):
     organization = organize(experiments=1, script=[])
     work(organization)

@@ -168,9 +168,7 @@ def _alike(one: list[str], other: list[str]) -> int:
 
 
 def _stands_once(search: list[str], lines: list[str]) -> bool:
-    places = range(len(lines) - len(search) + 1)
-    found = sum(lines[at : at + len(search)] == search for at in places)
-    return found == 1 and bool("".join(search).strip())
+    return len(_places(search, lines)) == 1 and bool("".join(search).strip())
 
 
 def _text(lines: list[str]) -> str:
@@ -183,7 +181,7 @@ def has_its_places(patch: Patch, source: str) -> bool:
     For who need not know why not: to find the lines that come nearest takes a hundred times as long.
     """
     lines = _lines(source)
-    return all(len(_places(edit, lines)) == 1 for edit in patch.edits)
+    return all(len(_places(_lines(edit.search), lines)) == 1 for edit in patch.edits)
 
 
 def diff(old: str, new: str) -> str:
@@ -283,7 +281,8 @@ def _summary(prose: list[str]) -> str:
 
 def _locate(edit: Edit, lines: list[str], number: int) -> int:
     """The index of the line at which an edit's search begins."""
-    search, found = _lines(edit.search), _places(edit, lines)
+    search = _lines(edit.search)
+    found = _places(search, lines)
     if not edit.search.strip():
         raise PatchError(
             f"SEARCH block {number} is empty. To insert, search for a line beside the place and "
@@ -300,9 +299,8 @@ def _locate(edit: Edit, lines: list[str], number: int) -> int:
     return found[0]
 
 
-def _places(edit: Edit, lines: list[str]) -> list[int]:
-    """The indices of all lines at which an edit's search begins."""
-    search = _lines(edit.search)
+def _places(search: list[str], lines: list[str]) -> list[int]:
+    """The indices of all lines at which these lines begin."""
     count = len(search)
     return [at for at in range(len(lines) - count + 1) if lines[at : at + count] == search]
 
