@@ -65,7 +65,7 @@ def evaluate(terms: InsideTerms) -> float:
     )
     sizes = torch.from_numpy(np.load(terms.dataset.token_bytes)).to(device)
     tokens = torch.from_numpy(rows).to(device)
-    batch_rows = rows_per_batch(setting.sequence_length, setting.vocabulary)
+    batch_rows = rows_per_batch(setting.sequence_length, setting.vocabulary, on_cpu=device == "cpu")
     began_at = time.monotonic()
     nats, size = torch.zeros((), device=device), 0
     with torch.inference_mode():

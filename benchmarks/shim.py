@@ -113,7 +113,9 @@ class Shim:
         )
         sizes = torch.from_numpy(np.load(dataset.token_bytes)).to(self._terms.device)
         nats = size = 0.0
-        at_once = rows_per_batch(setting.sequence_length, dataset.vocabulary)
+        at_once = rows_per_batch(
+            setting.sequence_length, dataset.vocabulary, on_cpu=self._terms.device == "cpu"
+        )
         for first in range(0, len(rows), at_once):
             part = torch.from_numpy(rows[first : first + at_once]).to(self._terms.device)
             targets = part[:, 1:].contiguous()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trainer.channel import Channel
 from trainer.scorer import (
+    CHUNK_BYTES,
     Examinee,
     ReadLogits,
     Rejected,
@@ -103,7 +104,10 @@ def test_the_score_agrees_with_a_float64_reference_whatever_the_batches(
         assert scored == pytest.approx(expected, rel=1e-6)
 
 
-def test_many_threads_score_many_chunks_as_one_does(rows: NDArray[np.int64]) -> None:
+def test_many_threads_score_many_chunks_as_one_does(
+    rows: NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.scorer.CHUNK_BYTES_OF_MANY", CHUNK_BYTES)
     wide = np.random.default_rng(4).normal(0, 2, (V, 40_000)).astype(np.float32)  # 3 to a chunk
 
     class WideModel(LocalModel):
@@ -151,8 +155,10 @@ def test_a_single_logit_that_is_not_finite_is_rejected(value: float) -> None:
 
 
 def test_batches_are_small_and_smaller_where_the_vocabulary_is_large() -> None:
-    assert rows_per_batch(256, 2048) == 8
-    assert rows_per_batch(2048, 65536) == 1
+    assert rows_per_batch(256, 2048, on_cpu=True) == 8
+    assert rows_per_batch(2048, 8192, on_cpu=True) == 1
+    assert rows_per_batch(2048, 8192, on_cpu=False) == 8
+    assert rows_per_batch(2048, 65536, on_cpu=False) == 1
 
 
 # --- over a channel ---------------------------------------------------------------------------

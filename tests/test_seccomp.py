@@ -79,7 +79,7 @@ def test_the_numbers_of_all_calls_are_the_kernels_own(machine: str) -> None:
 def test_every_call_that_is_named_anywhere_has_a_number(machine: str) -> None:
     named = chain(
         *(seccomp.REFUSED, seccomp.IGNORED, seccomp.UNKNOWN, seccomp.UNKNOWN_ON_CPU),
-        *(seccomp.ON_ONESELF, seccomp.NETWORK),
+        *(seccomp.ON_ONESELF, seccomp.CONNECTING, seccomp.LISTENING),
         *(seccomp.SIGNALS_TO_A_GROUP, seccomp.SIGNALS_TO_A_THREAD),
     )
     assert set(named) <= set(seccomp.NUMBERS)
@@ -106,13 +106,29 @@ def test_what_training_needs_is_allowed_and_what_reaches_out_is_not(
     lonely = ALLOWED if is_alone else "EPERM"
     assert says("socket", 2, 1) == says("bind") == says("prlimit64", 17) == lonely
     assert says("setpriority", 0, 17) == says("socketpair", 1, 2) == lonely
+    assert says("connect") == says("accept4") == lonely
     assert says("socket", 40, 1) == says("socket", 17, 3) == "EPERM"
 
 
 @MACHINES
-def test_with_a_gpu_memory_without_a_name_is_allowed(machine: str) -> None:
-    code = seccomp.program(machine, is_alone=True, on_cpu=False)
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_with_a_gpu_memory_without_a_name_is_allowed(machine: str, is_alone: bool) -> None:
+    code = seccomp.program(machine, is_alone=is_alone, on_cpu=False)
     assert answer(code, machine, "memfd_create") == ALLOWED
+
+
+@MACHINES
+def test_with_a_gpu_a_socket_may_listen_to_nobody(machine: str) -> None:
+    code = seccomp.program(machine, is_alone=False, on_cpu=False)
+
+    def says(*call: str | int) -> str:
+        return answer(code, machine, *call)  # type: ignore[arg-type]
+
+    assert says("socket", 1, 5 | 0o2000000) == says("bind") == says("listen") == ALLOWED
+    assert says("socket", 1, 2) == says("socket", 2, 1) == says("socket", 16, 3) == "EPERM"
+    assert (
+        says("connect") == says("accept") == says("accept4") == says("socketpair", 1, 2) == "EPERM"
+    )
 
 
 @MACHINES

@@ -110,6 +110,16 @@ def eventually(happened: Callable[[], Any]) -> Any:
     return outcome
 
 
+@every_wall
+def test_a_compiler_that_cannot_be_started_is_not_named(
+    behind: str, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", str(tmp_path / "gcc"))
+    monkeypatch.setenv("CXX", "/usr/bin/g++")
+    seen = inside(behind, "tell([os.environ.get('CC'), os.environ.get('CXX')])")
+    assert seen == [None, "/usr/bin/g++"]
+
+
 # --- the network --------------------------------------------------------------------------------
 
 CALLS = """

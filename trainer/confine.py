@@ -116,12 +116,14 @@ def enter(terms: Terms) -> None:
     _drop_capabilities(_CAP_DAC_READ_SEARCH if terms.reads_all else None)
     known = landlock.version()
     if known >= (landlock.LEAST_VERSION if terms.is_alone else landlock.LEAST_VERSION_ALONE):
-        # Its own folder in /proc, not those of others; what it starts has to do without.
-        own = () if terms.is_alone else ("/proc/self",)
+        # Where all of /proc is its own, all of it; else its own folder alone, not those of others,
+        # and what it starts has to do without.
+        own = ("/proc",) if terms.is_alone else ("/proc/self",)
         landlock.restrict(
             readable=terms.readable + own,
             writable=(terms.home, *terms.writable),
-            devices=terms.devices,
+            # CUDA writes there as it starts, and does not start without.
+            devices=terms.devices + (() if terms.on_cpu else own),
             hidden=terms.hidden,
             has_own_network=terms.is_alone,
         )

@@ -225,6 +225,8 @@ class _Trial:
         self._send_report()
         self._evaluating = True
         self._channel.send("evaluate", {"weights": _save_weights(model)})
+        if self.setting.device == "cuda":
+            torch.cuda.empty_cache()  # a second process is about to need what training held
         return self._examined(model)
 
     def _examined(self, model: Model) -> Summary:
@@ -234,6 +236,8 @@ class _Trial:
         if weights:
             _load_weights(model, *weights)
         slots = torch.frombuffer(_writable(descriptor), dtype=torch.float32).view(shared["shape"])
+        if self.setting.device == "cuda":
+            _pin(slots)
         while True:
             message = _next(self._channel)
             if message["kind"] == "summary":
@@ -382,6 +386,16 @@ def _mapped(descriptor: int, dtype: str) -> np.ndarray:
 def _writable(descriptor: int) -> mmap.mmap:
     with os.fdopen(descriptor, "r+b") as file:
         return mmap.mmap(file.fileno(), 0)
+
+
+def _pin(memory: torch.Tensor) -> None:
+    """Let the GPU write there by itself, many times as fast as by way of a buffer of its driver.
+
+    Raises:
+        RuntimeError: the driver refuses.
+    """
+    cuda = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    torch.cuda.check_error(cuda.cudaHostRegister(memory.data_ptr(), memory.nbytes, 0))
 
 
 def _run_supervised() -> NoReturn:

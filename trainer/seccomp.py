@@ -189,9 +189,12 @@ ON_ONESELF = {
     "ioprio_set": 1,
 }
 
-NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4")
+CONNECTING = ("connect", "accept", "accept4")
+# CUDA does not start without a socket of its own to listen on, although nobody will connect.
+LISTENING = ("socket", "bind", "listen")
 SOCKETS_OF_A_NAMESPACE = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
-CONNECTED_KINDS = (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET: a pair of them reaches nobody else
+UNIX = (1,)  # AF_UNIX
+CONNECTED_KINDS = (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET: unconnected they reach nobody
 
 # TIOCSTI and TIOCLINUX, which type into a terminal; FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR and
 # FS_IOC_ENABLE_VERITY, which change a file that is open for reading alone.
@@ -222,7 +225,8 @@ def program(
     """The filter for a machine (``x86_64`` or ``aarch64``), as instructions of classic BPF.
 
     Alone in namespaces a trial may have sockets, otherwise only pairs that are connected from the
-    start. ``only_signals`` names the one process that it may send signals to, for kernels where
+    start, and with a GPU such that nobody will ever be connected to. ``only_signals``
+    names the one process that it may send signals to, for kernels where
     Landlock does not see to that.
     """
     column = list(_ARCHITECTURES).index(machine)
@@ -238,8 +242,10 @@ def program(
     else:
         for name, place in ON_ONESELF.items():
             code += _unless(numbers[name], place, _WHOLE, (0,))
-        code += _always(numbers, NETWORK, _REFUSE)
-        code += _unless(numbers["socketpair"], 1, 0xF, CONNECTED_KINDS)
+        code += _always(numbers, CONNECTING + (LISTENING if on_cpu else ()), _REFUSE)
+        code += _unless(numbers["socket"], 0, _WHOLE, UNIX)
+        for name in ("socket", "socketpair"):
+            code += _unless(numbers[name], 1, 0xF, CONNECTED_KINDS)
     if only_signals is not None:
         for name in SIGNALS_TO_A_GROUP:
             code += _unless(numbers[name], 0, _WHOLE, (only_signals,))

@@ -36,12 +36,15 @@ SYSTEM_PLACES = (
 # The nodes of the processors, which torch counts; with a GPU, of its PCI bus as well.
 SYSTEM_FACTS = ("/sys/devices/system",)
 GPU_FACTS = ("/sys",)
+# Where CUDA and its driver lie that no package manager has put among the libraries.
+GPU_PLACES = ("/usr/local/cuda", "/usr/local/nvidia", "/opt/cuda", "/run/opengl-driver")
 # Where /proc is the host's: facts of the machine, and of no process.
 PROC_FACTS = (
     *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/filesystems"),
     *("/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/osrelease"),
 )
 GPU_PROC_FACTS = ("/proc/driver", "/proc/devices", "/proc/modules", "/proc/version")
+COMPILERS = ("CC", "CXX")  # variables that name them
 # Packages that a corpus is made of: the text that a trial is scored on is in them.
 CORPUS_PACKAGES = "pythonbible*"
 
@@ -73,6 +76,7 @@ def start_inside(
         # The folder that this package lies in is not to be listed: it is found from the home.
         (home / PACKAGE.name).symlink_to(PACKAGE)
         terms = _terms(home, wall == "bubblewrap", devices, data_mb)
+        environment = _without_unreachable_compilers(environment, terms.readable)
     if wall == "bubblewrap" and terms:
         # Its own, and short: a socket's path has at most 107 characters, and workers have sockets.
         environment = {**environment, "TMPDIR": bubblewrap.SCRATCH[0]}
@@ -91,6 +95,19 @@ def start_inside(
     )
 
 
+def _without_unreachable_compilers(
+    environment: Mapping[str, str], readable: Sequence[str]
+) -> dict[str, str]:
+    """The environment, in which torch.compile is led to no compiler that cannot be started."""
+    hidden = {
+        name
+        for name in COMPILERS
+        if environment.get(name, "").startswith("/")
+        and not any(Path(environment[name]).is_relative_to(place) for place in readable)
+    }
+    return {name: value for name, value in environment.items() if name not in hidden}
+
+
 def exit_code(process: subprocess.Popen[bytes]) -> int | None:
     """How a trial ended, −N for signal N as ever; None while it runs.
 
@@ -106,14 +123,13 @@ def _terms(
     devices: Sequence[str],
     data_mb: int | None,
 ) -> Terms:
-    readable = [*SYSTEM_PLACES, *_python_places(home), *(GPU_FACTS if devices else SYSTEM_FACTS)]
+    readable = [*SYSTEM_PLACES, *_python_places(home)]
+    readable += (*GPU_PLACES, *GPU_FACTS) if devices else SYSTEM_FACTS
     _refuse_within(readable, home)
     uid = _own_user()
     if uid is not None:
         _give(home, uid)
-    if is_alone:
-        readable.append("/proc")
-    else:
+    if not is_alone:
         readable += [*PROC_FACTS, *(GPU_PROC_FACTS if devices else ())]
         # Python's pickle asks for a module named org (of Jython). Installed in place, ours is found
         # and must be readable so far; our own sources are not.

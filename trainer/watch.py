@@ -180,7 +180,7 @@ class Watch:
         self._curve = Curve()
         self._peak_flops_per_second = peak_flops_per_second(device_model(request.device))
         self._batch_rows = rows_per_batch(
-            request.setting.sequence_length, request.setting.vocabulary
+            request.setting.sequence_length, request.setting.vocabulary, on_cpu=self._on_cpu
         )
         # On a CPU the cores are for trials; beside a GPU they have nothing to do but this.
         self._threads = request.setting.threads if self._on_cpu else len(available_cores())
