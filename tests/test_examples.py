@@ -117,6 +117,6 @@ def test_the_large_one_works_with_all_its_people_on_both_desks(organize: Organiz
             assert spoke["skeptic", "advise"] >= 1
             assert set(screenings) <= {"examiner", "mechanic", "auditor"}
             assert len(set(screenings.values())) <= 1
-            assert spoke["examiner", "review"] == 1
+            assert spoke["examiner", "review"] >= 1  # again where the head has moved since
         everyone = {m.speaker for each in done for m in notebook.messages(each.id)}
     assert {"examiner", "mechanic", "auditor", "historian", "skeptic"} <= everyone
