@@ -55,7 +55,11 @@ class Idle:
         if isinstance(reads, DirectorReads):
             name = reads.people[0].name
             return Direction(
-                category="simplification", focus="Nothing.", assignee=name, reason="A/A."
+                category="simplification",
+                focus="Nothing.",
+                assignee=name,
+                reason="A/A.",
+                way_out="simplify",  # which is always open, and heard on a plateau alone
             )
         if isinstance(reads, HypothesisReads):
             edit, words = null_edit(reads.source, self.chance)

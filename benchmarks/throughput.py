@@ -53,14 +53,15 @@ prepare.evaluate(lambda tokens: (GAIN * likely).expand(*tokens.shape, -1))
 
 SAID: dict[str, dict[str, Any]] = {
     "Direction": {
-        "category": "optimizer",
+        "category": "simplification",
         "focus": "The gain.",
         "assignee": "thinker",
         "reason": "It is all there is.",
+        "way_out": "simplify",  # which is always open, and heard on a plateau alone
     },
     "Hypothesis": {
         "title": "Another gain",
-        "category": "optimizer",
+        "category": "simplification",
         "change": "Change the gain.",
         "mechanism": "Small letters are likelier.",
         "expected_effect": -0.1,
