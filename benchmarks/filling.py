@@ -23,7 +23,8 @@ from org.stack import Change, Proof
 from roles.records import Decision, Direction, Hypothesis, Prose, Record, Review, Screening
 from trainer.corpus import kjv_chapters
 from trainer.evidence.effect import Effect
-from trainer.patch import Edit, Patch, source_sha
+from trainer.patch import Edit, Patch
+from trainer.source import source_sha
 from trainer.trial import Trial
 
 EVERY = 50  # experiments between two certifications

@@ -39,7 +39,7 @@ from org.running import leave_imports_alone
 from roles.model import Answer, Brief, Reply
 from roles.records import Category, Direction, Hypothesis, Prose, Record, Review, Screening, WaysOut
 from trainer.corpus import kjv_chapters
-from trainer.patch import source_sha
+from trainer.source import source_sha
 from trainer.trial import Trial
 
 TRAIN = Path(__file__).parent.parent / "trainer" / "train.py"

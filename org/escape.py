@@ -15,8 +15,9 @@ from org.stack import stack
 from roles.records import Category, NearMisses, Part, WayOut, WaysOut
 from trainer.evidence.plateau import LEAST, WINDOW, expected_gain, on_plateau
 from trainer.evidence.stack import run_error
-from trainer.patch import Patch, PatchError, apply_patch, blocks, has_its_places, normalized_sha
+from trainer.patch import Patch, PatchError, apply_patch, blocks, has_its_places
 from trainer.setting import ProfileName
+from trainer.source import normalized_sha
 
 USED = 24  # of the latest experiments, by which ways are the least used
 STALE = 3  # of the latest experiments, whose categories are no change

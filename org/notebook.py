@@ -20,7 +20,8 @@ from sqlite_utils import Database
 from org import schema
 from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
 from trainer.evidence.effect import Run as SeedRun
-from trainer.patch import Patch, source_sha
+from trainer.patch import Patch
+from trainer.source import source_sha
 from trainer.trial import Trial
 
 NOTEBOOK_FILE = "notebook.sqlite"  # in the folder of a lab

@@ -23,7 +23,8 @@ from roles.records import Digest, Direction, Note, Screening, Verdict
 from trainer.devices import Lease
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
-from trainer.patch import Patch, apply_patch, diff, normalized_sha
+from trainer.patch import Patch, apply_patch, diff
+from trainer.source import normalized_sha
 from trainer.telemetry import digest
 from trainer.trial import Trial
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 
-from trainer.patch import statements, syntax_tree
+from trainer.source import PIECES_REMEMBERED, pieces, statements, syntax_tree
 
 
 def _names(text: str) -> frozenset[str]:
@@ -46,7 +48,6 @@ _SETTERS = _names("__delattr__ __setattr__ delattr setattr")
 _SEEDERS = _names("RandomState default_rng manual_seed manual_seed_all seed seed_all set_rng_state")
 
 
-@lru_cache(maxsize=8)  # one head has many candidates
 def trespasses(source: str) -> Mapping[str, int]:
     """What a source does that it should not, in words, each with the line where it first does.
 
@@ -58,8 +59,31 @@ def trespasses(source: str) -> Mapping[str, int]:
     Raises:
         SyntaxError: the source does not compile.
     """
-    tree = syntax_tree(source)
-    reader = _Reader(tree)
+    parts = pieces(source)
+    imported = chain.from_iterable(_imports(part.text) for part in parts)
+    # A name that was imported twice is what the inner statement says, or else the later one.
+    names = {name: full for _, name, full in sorted(imported, key=itemgetter(0))}
+    found: dict[str, int] = {}
+    for part in parts:
+        opens = not part.statements_before
+        for what, line in _within(part.text, opens, tuple(names.items())).items():
+            found.setdefault(what, part.lines_before + line)
+    return found
+
+
+@lru_cache(PIECES_REMEMBERED)
+def _imports(piece: str) -> list[tuple[int, str, str]]:
+    """The names that a piece imports: how deep the import stands, the name, what it stands for."""
+    return [
+        (depth, *pair) for depth, node in statements(syntax_tree(piece)) for pair in _imported(node)
+    ]
+
+
+@lru_cache(PIECES_REMEMBERED)
+def _within(piece: str, opens: bool, names: tuple[tuple[str, str], ...]) -> Mapping[str, int]:
+    """The trespasses of a piece, which ``opens`` its source or not, with the lines in the piece."""
+    tree = syntax_tree(piece)
+    reader = _Reader(tree, opens, dict(names))
     reader.visit(tree)
     return reader.found
 
@@ -67,10 +91,11 @@ def trespasses(source: str) -> Mapping[str, int]:
 class _Reader(ast.NodeVisitor):
     """Walks a tree once; ``names`` says which module or part of one a name was imported as."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, opens: bool, names: Mapping[str, str]) -> None:
         self.found: dict[str, int] = {}
-        self.names = dict(pair for node in statements(tree) for pair in _imported(node))
-        self.docstrings = {_docstring(node) for node in statements(tree)}
+        self.names = names
+        # What stands first in a piece is the module's docstring only where nothing is before it.
+        self.docstrings = {_docstring(node) for depth, node in statements(tree) if depth or opens}
 
     def note(self, node: ast.stmt | ast.expr | ast.keyword, what: str) -> None:
         self.found.setdefault(what, node.lineno)

@@ -6,7 +6,7 @@ from roles.bounds import trespasses
 from roles.model import Answer, Brief, Model
 from roles.quoting import plain
 from roles.records import Review, ReviewReads, Screening, ScreeningReads
-from trainer.patch import normalized_sha
+from trainer.source import normalized_sha
 
 _SHOWN = 5  # trespasses in one objection
 _WORDS = 160  # characters of each
@@ -35,7 +35,7 @@ def mechanical_objection(candidate: str, source: str) -> str | None:
 
     ``source`` is what the patch was applied to: what that does already is no objection. Both
     compile. Whether another experiment has tried the same program is a question to the notebook,
-    by `trainer.patch.normalized_sha`.
+    by `trainer.source.normalized_sha`.
     """
     if normalized_sha(candidate) == normalized_sha(source):
         return "The patch changes nothing but comments or layout."

@@ -32,8 +32,9 @@ from roles.records import (
 )
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
-from trainer.patch import Edit, Patch, apply_patch, normalized_sha, source_sha
+from trainer.patch import Edit, Patch, apply_patch
 from trainer.setting import PROFILES
+from trainer.source import normalized_sha, source_sha
 from trainer.trial import Trial
 
 RUN = "20260501-220000"

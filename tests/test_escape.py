@@ -34,7 +34,8 @@ from tests.organizations import (
     work,
 )
 from trainer.evidence.plateau import WINDOW
-from trainer.patch import Edit, Patch, apply_patch, normalized_sha, source_sha
+from trainer.patch import Edit, Patch, apply_patch
+from trainer.source import normalized_sha, source_sha
 
 Organize = Callable[..., Organization]
 

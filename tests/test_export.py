@@ -17,7 +17,7 @@ from org.export import Format
 from org.notebook import Notebook
 from org.schema import TABLES
 from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, PROGRAM, short_night
-from trainer.patch import source_sha
+from trainer.source import source_sha
 
 
 def export(notebook: Notebook, form: Format) -> str:

@@ -44,7 +44,8 @@ from roles.records import (
     WaysOut,
 )
 from roles.reviewer import mechanical_objection
-from trainer.patch import apply_patch, diff, normalized_sha, parse_patch
+from trainer.patch import apply_patch, diff, parse_patch
+from trainer.source import normalized_sha
 
 TRAIN = Path(trainer.__file__).with_name("train.py").read_text()
 FOUR_LINES = "import torch\nfrom trainer import prepare\nfor _ in prepare.start(1):\n    break\n"

@@ -473,3 +473,24 @@ def test_what_the_source_does_already_is_no_objection() -> None:
     said = mechanical_objection(source + "os.kill(1, 9)\n", source)
     assert said is not None
     assert said.endswith("line 3 calls os.kill(1, 9).")
+
+
+def test_of_several_pieces_each_is_read_with_what_the_others_import() -> None:
+    text = "In the beginning " * 40
+    source = f"""def f():
+    import gc as F
+
+
+{text!r}
+
+
+F.gelu = print
+import torch.nn.functional as F
+
+
+class A:
+    {text!r}
+"""
+    assert trespasses(source) == {"holds a text of 680 characters": 5, "assigns to gc.gelu": 8}
+    docstring = f"# a licence\n\n\n{text!r}\n\n\na = 1\n"
+    assert trespasses(docstring) == {}

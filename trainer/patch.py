@@ -6,20 +6,16 @@ what does not fit is refused, with a reason written for the engineer who has to 
 
 from __future__ import annotations
 
-import ast
 import difflib
-import hashlib
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import pairwise
-from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-SUMMARY_CHARACTERS = 200
+from trainer.source import NO_PROGRAM, normalized_sha
 
-_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # where statements stand in others
+SUMMARY_CHARACTERS = 200
 
 _SEARCH = re.compile(r"<{5,9} ?SEARCH:?", re.IGNORECASE)
 _DIVIDER = re.compile(r"={7}")
@@ -32,12 +28,6 @@ _SUMMARY = re.compile(r"[\s*#_>-]*SUMMARY[*_]*\s*:[*_]*\s*(\S.*)", re.IGNORECASE
 _NO_SUMMARY = re.compile(
     r"\s*(```.*|~~~.*|[*#`\s]*(file:\s*)?[\w./\\-]+\.py[*`:\s]*)?", re.IGNORECASE
 )
-
-# What Python raises for a text that is no program: SyntaxError for most, ValueError for null bytes
-# and lone surrogates, the others for expressions that are nested too deeply.
-_NO_PROGRAM = (SyntaxError, ValueError, RecursionError, MemoryError)
-
-Node = TypeVar("Node", bound=ast.AST)
 
 
 class PatchError(ValueError):
@@ -193,57 +183,6 @@ def diff(old: str, new: str) -> str:
     return "".join(line if line.endswith("\n") else line + unfinished for line in lines)
 
 
-def source_sha(source: str) -> str:
-    """SHA-256 of a source in UTF-8, in hex."""
-    return hashlib.sha256(source.encode()).hexdigest()
-
-
-@lru_cache(maxsize=64)  # of one candidate and one head it is asked for several times
-def normalized_sha(source: str) -> str:
-    """SHA-256, in hex, of what a source does: without comments, docstrings, blank lines, layout.
-
-    Two sources with the same hash are one program, spelled differently: the syntax tree is written
-    out again and that is hashed. Hashes are comparable under the same version of Python only.
-
-    Raises:
-        SyntaxError: the source does not compile.
-    """
-    return source_sha(ast.unparse(_bare(syntax_tree(source))))
-
-
-@lru_cache(maxsize=1)  # of one candidate several questions are asked, one after the other
-def syntax_tree(source: str) -> ast.Module:
-    """The syntax tree of a source, the same object for all who ask: nobody may change it.
-
-    Raises:
-        SyntaxError: the source does not compile.
-    """
-    return ast.parse(source)
-
-
-def _bare(node: Node) -> Node:
-    """A node without statements that do nothing; a copy of it, and of what holds statements in it."""
-    blocks = {name: getattr(node, name) for name in _BLOCKS if hasattr(node, name)}
-    if not blocks:
-        return node
-    if "body" in blocks:
-        blocks["body"] = [each for each in blocks["body"] if not _does_nothing(each)]
-    bare = {name: [_bare(each) for each in block] for name, block in blocks.items()}
-    return ast.copy_location(type(node)(**dict(ast.iter_fields(node)) | bare), node)
-
-
-def statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """A module, its statements and what holds some (an except clause, a case), the outer ones first.
-
-    A tenth of the time that `ast.walk` takes, which looks into expressions too.
-    """
-    waiting: list[ast.AST] = [tree]
-    for node in waiting:
-        yield node
-        for block in _BLOCKS:
-            waiting += getattr(node, block, ())
-
-
 def _lines(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
@@ -341,13 +280,6 @@ def _compile(source: str) -> None:
         raise PatchError(
             f"With the patch, train.py does not compile: {error.msg}{where}"
         ) from error
-    except _NO_PROGRAM as error:
+    except NO_PROGRAM as error:
         said = str(error) or type(error).__name__
         raise PatchError(f"With the patch, train.py does not compile: {said}") from error
-
-
-def _does_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement is a docstring, another bare constant, or ``pass``."""
-    return isinstance(statement, ast.Pass) or (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    )
