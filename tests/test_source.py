@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.source import normalized_sha, pieces, source_sha
+from trainer.source import compile_source, normalized_sha, pieces, source_sha
 
 TRAIN = (Path(__file__).parents[1] / "trainer" / "train.py").read_text()
 
@@ -81,7 +81,7 @@ def test_a_function_of_a_docstring_alone_is_one_that_passes() -> None:
 )
 def test_the_pieces_of_a_source_have_its_statements_at_their_lines(source: str) -> None:
     parts = pieces(source)
-    assert "".join(part.text for part in parts) == source
+    assert "\n\n\n".join(part.text for part in parts) == source
     found = []
     for part in parts:
         assert part.statements_before == len(found)
@@ -101,3 +101,31 @@ def test_a_program_has_the_same_hash_in_one_piece_and_in_several() -> None:
     together = TRAIN.replace("\n\n\n", "\n\n")
     assert len(pieces(together)) == 1
     assert normalized_sha(together) == normalized_sha(TRAIN)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "a = 1\n\n\nglobal a\n",
+        "a: int = 1\n\n\ndef f():\n    a = 1\n    global a\n",
+        "a = 1\n\n\nfrom __future__ import annotations\n",
+        "from __future__ import annotations\n\n\na: (yield) = 1\n",
+        "a = 1\n\n\nreturn a\n",
+        "a = 1\n\n\nawait a\n",
+        "a = 1\n\n\nb = = 2\n",
+    ],
+)
+def test_what_python_does_not_compile_is_refused_as_python_says_it(source: str) -> None:
+    with pytest.raises(SyntaxError) as by_python:
+        compile(source, "train.py", "exec", dont_inherit=True)
+    with pytest.raises(SyntaxError) as by_pieces:
+        compile_source(source)
+    assert by_pieces.value.args == by_python.value.args
+
+
+@pytest.mark.parametrize(
+    "source",
+    [SOURCE, TRAIN, "", "def f():\n    global a\n    a = 1\n\n\na = 2\n"],
+)
+def test_what_python_compiles_is_not_refused(source: str) -> None:
+    compile_source(source)

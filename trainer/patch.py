@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
-from trainer.source import NO_PROGRAM, normalized_sha
+from trainer.source import NO_PROGRAM, compile_source, normalized_sha
 
 SUMMARY_CHARACTERS = 200
 
@@ -174,6 +175,7 @@ def has_its_places(patch: Patch, source: str) -> bool:
     return all(len(_places(_lines(edit.search), lines)) == 1 for edit in patch.edits)
 
 
+@lru_cache(maxsize=4)  # of a candidate it is screened, and reviewed
 def diff(old: str, new: str) -> str:
     """The unified diff of two versions of train.py, as ``git apply`` reads it; "" if equal."""
     lines = difflib.unified_diff(
@@ -272,8 +274,7 @@ def _nearest(search: list[str], lines: list[str]) -> int | None:
 
 def _compile(source: str) -> None:
     try:
-        # Not to inherit: this module's own __future__ is none of train.py's business.
-        compile(source, "train.py", "exec", dont_inherit=True)
+        compile_source(source)
         normalized_sha(source)  # so that no patch gets by that could not be told from another
     except SyntaxError as error:
         where = f", line {error.lineno}: {(error.text or '').strip()[:200]}" if error.lineno else ""

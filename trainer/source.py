@@ -5,13 +5,16 @@ what a piece comes to is remembered: of a candidate, only what is new in it take
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import hashlib
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import accumulate
+from operator import or_
+from types import CodeType
 from typing import NamedTuple, TypeVar
 
 # What Python raises for a text that is no program: SyntaxError for most, ValueError for null bytes
@@ -20,7 +23,11 @@ NO_PROGRAM = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 PIECES_REMEMBERED = 256  # a train.py has some forty
 
-_BETWEEN = re.compile(r"(?<=\n\n\n)(?=\S)")  # two empty lines, then something in the first column
+_BETWEEN = re.compile(r"\n\n\n(?=\S)")  # two empty lines, then something in the first column
+_BETWEEN_LINES = 3
+_FUTURES: int = reduce(
+    or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
+)
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # where statements stand in others
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -45,7 +52,7 @@ def pieces(source: str) -> list[Piece]:
     counts = [_statements_count(text) for text in texts]
     if None in counts:
         return [Piece(source, 0, 0)]
-    lines = accumulate((text.count("\n") for text in texts), initial=0)
+    lines = accumulate((text.count("\n") + _BETWEEN_LINES for text in texts), initial=0)
     statements = accumulate((count or 0 for count in counts), initial=0)
     return [Piece(*each) for each in zip(texts, lines, statements, strict=False)]
 
@@ -80,6 +87,36 @@ def statements(tree: ast.Module) -> Iterator[tuple[int, ast.AST]]:
         yield depth, node
         for block in _BLOCKS:
             waiting += [(depth + 1, each) for each in getattr(node, block, ())]
+
+
+def compile_source(source: str) -> None:
+    """See whether a source compiles.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: it does not; the line is that in the source.
+    """
+    if not _compiles_by_pieces(source):
+        compile(source, "train.py", "exec", dont_inherit=True)
+
+
+def _compiles_by_pieces(source: str) -> bool:
+    """Whether every piece compiles, and that is enough: no statement says how others are compiled."""
+    first, *others = pieces(source)
+    if "global" in source or any("__future__" in piece.text for piece in others):
+        return False
+    try:
+        futures = _futures(first.text, 0)
+        return all(_futures(piece.text, futures) == futures for piece in others)
+    except NO_PROGRAM:
+        return False
+
+
+@lru_cache(PIECES_REMEMBERED)
+def _futures(piece: str, given: int) -> int:
+    """Compile a piece: what of `__future__` it imports and is ``given``, in the bits of compiler flags."""
+    # Not to inherit: this module's own __future__ is none of train.py's business.
+    code: CodeType = compile(piece, "train.py", "exec", flags=given, dont_inherit=True)
+    return code.co_flags & _FUTURES
 
 
 def source_sha(source: str) -> str:
