@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from sqlite_utils import Database
+
 from org.notebook import Notebook
 from roles.recorded import sha_of
 
@@ -18,24 +20,24 @@ def keep_brief(notebook: Notebook, text: str) -> str:
     new brief adds to the notebook is little more than what is new in it.
     """
     sha, lines = sha_of(text), text.split("\n")
+    each = list(dict.fromkeys(lines))
     with notebook.transaction() as db:
-        numbers = _found(notebook, lines)
-        new = [line for line in dict.fromkeys(lines) if line not in numbers]
+        numbers = _found(db, each)
+        new = [line for line in each if line not in numbers]
         db.table("lines").insert_all({"text": line} for line in new)
-        numbers |= _found(notebook, new)
+        numbers |= _found(db, new)
         spans = " ".join(_spans(numbers[line] for line in lines))
         db.table("briefs").insert({"sha": sha, "lines": spans}, ignore=True)
     return sha
 
 
-def _found(notebook: Notebook, lines: list[str]) -> dict[str, int]:
+def _found(db: Database, lines: list[str]) -> dict[str, int]:
     """The numbers of those lines that are stored."""
     numbers: dict[str, int] = {}
     for start in range(0, len(lines), ASKED_TOGETHER):
         some = lines[start : start + ASKED_TOGETHER]
         marks = ", ".join("?" * len(some))
-        rows = notebook.rows(f"select number, text from lines where text in ({marks})", some)
-        numbers |= {row["text"]: row["number"] for row in rows}
+        numbers |= db.execute(f"select text, number from lines where text in ({marks})", some)
     return numbers
 
 

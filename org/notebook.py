@@ -235,9 +235,14 @@ class Notebook:
     def rows(
         self, sql: str, parameters: dict[str, Any] | Sequence[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """The rows that a query gives, for reports."""
+        """The rows that a query gives.
+
+        Not by `Database.query`, which puts every question between two statements of a savepoint.
+        """
         with self._lock:
-            return list(self.db.query(sql, parameters or {}))
+            found = self.db.execute(sql, parameters or {})
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found]
 
     def _row(self, sql: str, **parameters: Any) -> dict[str, Any] | None:
         return next(iter(self.rows(sql, parameters)), None)
