@@ -9,6 +9,7 @@ model's window is small.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from roles.quoting import QUOTED, at_most, closed, fenced, line, plain
 from roles.records import (
@@ -129,6 +130,7 @@ def _quote(
     return _part(heading, f"{said}\n\n{shown}")
 
 
+@lru_cache(maxsize=4)  # of one head, for who proposes and for who writes
 def _source(source: str, at_most: int | None) -> str:
     """The source; if that is too much, whole lines of its beginning and of its end."""
     if at_most is None or len(source) <= at_most:
@@ -181,6 +183,7 @@ def _most_telling(entries: tuple[Entry, ...], share: float) -> list[Entry]:
     return sorted(telling[first:], key=lambda each: each.number)
 
 
+@lru_cache(maxsize=256)  # an experiment is shown in the digest of every role, and of those after it
 def _entry(entry: Entry, noise_bpb: float, share: float) -> str:
     """What was measured stands first: no title can pass for a part of it."""
     said = f"- #{entry.number} [{entry.category}] {entry.decision or 'open'}"
