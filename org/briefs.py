@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from sqlite_utils import Database
 
 from org.notebook import Notebook
+from org.tables import insert
 from roles.recorded import sha_of
 
 ASKED_TOGETHER = 1000  # lines; SQLite takes 32,766 values in a question
@@ -23,11 +24,11 @@ def keep_brief(notebook: Notebook, text: str) -> str:
     each = list(dict.fromkeys(lines))
     with notebook.transaction() as db:
         numbers = _found(db, each)
-        new = [line for line in each if line not in numbers]
-        db.table("lines").insert_all({"text": line} for line in new)
-        numbers |= _found(db, new)
+        for line in each:
+            if line not in numbers:
+                numbers[line] = insert(db, "lines", {"text": line})
         spans = " ".join(_spans(numbers[line] for line in lines))
-        db.table("briefs").insert({"sha": sha, "lines": spans}, ignore=True)
+        insert(db, "briefs", {"sha": sha, "lines": spans}, ignore=True)
     return sha
 
 

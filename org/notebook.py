@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlite_utils import Database
 
 from org import schema
+from org.tables import insert, update
 from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
 from trainer.evidence.effect import Run as SeedRun
 from trainer.patch import Patch
@@ -36,6 +37,13 @@ LAST_NUMBERS = """
 TRIED_BEFORE = """
     select number from experiments where normalized_sha = :sha and number != :number
         and (decision is not null or number < :number) order by number limit 1"""
+# Experiments as the others remember them: without their patches and replies, which are long.
+ENTRIES = """
+    select number, coalesce(nullif(title, ''), '(no hypothesis yet)') as title,
+        coalesce(category, 'optimizer') as category, coalesce(change, '') as change,
+        coalesce(summary, '') as summary, decision, effect, error,
+        coalesce(reason, '') as reason, coalesce(lesson, '') as lesson
+    from experiments where number in ({})"""
 # A plus keeps SQLite from going through the runs of all sources.
 CERTIFICATION_TRIALS = """
     select trial_json from trials where source_sha = :sha and +purpose = 'certify'
@@ -110,21 +118,6 @@ class Experiment(Row):
     def patch(self) -> Patch:
         """The patch that was written last; only for one that has one."""
         return Patch.model_validate_json(self.patch_json or "")
-
-    def entry(self) -> Entry:
-        """The experiment as the others remember it; only for one whose direction is known."""
-        return Entry(
-            number=self.number,
-            title=self.title or "(no hypothesis yet)",
-            category=self.category or "optimizer",
-            change=self.change or "",
-            summary=self.summary or "",
-            decision=self.decision,
-            effect=self.effect,
-            error=self.error,
-            reason=self.reason or "",
-            lesson=self.lesson or "",
-        )
 
 
 class Message(Row):
@@ -253,7 +246,7 @@ class Notebook:
         """Keep a version of train.py; its SHA-256."""
         sha = source_sha(text)
         with self.transaction() as db:
-            db.table("sources").insert({"sha": sha, "text": text}, ignore=True)
+            insert(db, "sources", {"sha": sha, "text": text}, ignore=True)
         return sha
 
     def source(self, sha: str) -> str:
@@ -268,7 +261,7 @@ class Notebook:
         sha = source_sha(text)
         row = {"sha": sha, "text": text, "first_read": time.time()}
         with self.transaction() as db:
-            db.table("programs").insert(row, ignore=True)
+            insert(db, "programs", row, ignore=True)
         return sha
 
     def program(self, sha: str) -> str:
@@ -282,7 +275,7 @@ class Notebook:
 
     def begin_run(self, run: Run) -> None:
         with self.transaction() as db:
-            db.table("runs").insert(run.model_dump(), ignore=True)
+            insert(db, "runs", run.model_dump(), ignore=True)
 
     def runs(self) -> list[Run]:
         """All runs, in the order in which they were started."""
@@ -294,7 +287,7 @@ class Notebook:
 
     def end_run(self, run_id: str) -> None:
         with self.transaction() as db:
-            db.table("runs").update(run_id, {"ended": time.time()})
+            update(db, "runs", run_id, {"ended": time.time()})
 
     def set_worked_seconds(
         self, run_id: str, seconds: float, device_seconds: float | None = None
@@ -302,7 +295,7 @@ class Notebook:
         """How long a run has worked, and how long devices were there for it, taken together."""
         columns = {"worked_seconds": seconds, "device_seconds": device_seconds}
         with self.transaction() as db:
-            db.table("runs").update(run_id, columns)
+            update(db, "runs", run_id, columns)
 
     def dollars_spent(self, run_id: str) -> float:
         """What is known to have been spent on models in a run, in dollars."""
@@ -333,7 +326,7 @@ class Notebook:
                 desk=desk,
                 started=time.time(),
             )
-            db.table("experiments").insert(experiment.model_dump())
+            insert(db, "experiments", experiment.model_dump())
             return experiment
 
     def adopt(self, experiment_id: str, desk: str) -> Experiment:
@@ -407,7 +400,7 @@ class Notebook:
 
     def _update(self, experiment_id: str, **columns: Any) -> None:
         with self.transaction() as db:
-            db.table("experiments").update(experiment_id, columns)
+            update(db, "experiments", experiment_id, columns)
 
     def tried_before(self, normalized_sha: str, *, before: Experiment) -> int | None:
         """The number of the first other experiment with a source of this normalized hash.
@@ -421,8 +414,7 @@ class Notebook:
     def entries(self, numbers: Sequence[int]) -> list[Entry]:
         """Experiments of these numbers as the others remember them, in any order."""
         every = ", ".join(map(str, numbers))
-        rows = self.rows(f"select * from experiments where number in ({every})")
-        return [Experiment(**row).entry() for row in rows]
+        return [Entry(**row) for row in self.rows(ENTRIES.format(every))]
 
     def close_experiment(
         self,
@@ -451,7 +443,7 @@ class Notebook:
             "trial_json": trial.model_dump_json(),
         }
         with self.transaction() as db:
-            db.table("trials").insert(row, ignore=True)
+            insert(db, "trials", row, ignore=True)
 
     def trial(self, trial_id: str) -> Trial | None:
         row = self._row("select trial_json from trials where id = :id", id=trial_id)
@@ -512,13 +504,15 @@ class Notebook:
 
     def record_message(self, message: Message) -> None:
         with self.transaction() as db:
-            db.table("messages").insert(message.model_dump(), ignore=True)
+            insert(db, "messages", message.model_dump(), ignore=True)
             if message.seconds is not None:
-                self.record_spans(_thinking(message, message.seconds))
+                span = _thinking(message, message.seconds)
+                insert(db, "spans", span.model_dump(), ignore=True)
 
     def record_spans(self, *spans: Span) -> None:
         with self.transaction() as db:
-            db.table("spans").insert_all((span.model_dump() for span in spans), ignore=True)
+            for span in spans:
+                insert(db, "spans", span.model_dump(), ignore=True)
 
     def message(self, message_id: str) -> Message | None:
         row = self._row("select * from messages where id = :id", id=message_id)
@@ -550,7 +544,7 @@ class Notebook:
 
     def set_baseline(self, run_id: str, baseline: Incumbent) -> None:
         with self.transaction() as db:
-            db.table("incumbents").insert({"run": run_id, **baseline.model_dump()}, ignore=True)
+            insert(db, "incumbents", {"run": run_id, **baseline.model_dump()}, ignore=True)
 
 
 def _thinking(message: Message, seconds: float) -> Span:

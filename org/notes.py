@@ -7,6 +7,7 @@ import time
 
 from org.lab import LabError
 from org.notebook import Notebook, Row
+from org.tables import insert
 from roles import records
 
 # What has no answer yet, and is not before the director of another experiment that is open.
@@ -58,7 +59,7 @@ def leave_note(notebook: Notebook, text: str, author: str) -> Note:
         )
     with notebook.transaction() as db:
         left = {"time": time.time(), "author": author, "text": text, "answer": ""}
-        number = db.table("notes").insert(left).last_pk
+        number = insert(db, "notes", left)
     return Note(number=number, **left)
 
 

@@ -10,6 +10,7 @@ import time
 from typing import Literal
 
 from org.notebook import Experiment, Incumbent, Notebook, Row
+from org.tables import insert, update
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect
@@ -127,9 +128,9 @@ def push(notebook: Notebook, change: Pushed, verdict: Verdict) -> None:
     effect = {"effect": change.effect_bpb, "error": change.error_bpb}
     with notebook.transaction() as db:
         if change_of(notebook, change.experiment) is None:
-            db.table("stack").insert(row)
+            insert(db, "stack", row)
         columns = {**verdict.model_dump(), **effect, "ended": now}
-        db.table("experiments").update(change.experiment, columns)
+        update(db, "experiments", change.experiment, columns)
 
 
 # --- certifications -----------------------------------------------------------------------------
@@ -151,7 +152,7 @@ def begin_proof(notebook: Notebook, **columns: object) -> Proof:
     """Open a certification under the next number."""
     with notebook.transaction() as db:
         (row,) = db.query("select coalesce(max(number), 0) + 1 as number from certifications")
-        db.table("certifications").insert({**columns, "started": time.time(), **row})
+        insert(db, "certifications", {**columns, "started": time.time(), **row})
     proof = open_proof(notebook)
     assert proof is not None
     return proof
@@ -182,9 +183,9 @@ def pass_proof(
     """
     with notebook.transaction() as db:
         _close(notebook, proof, step)
-        db.table("incumbents").insert({"run": proof.run, **incumbent.model_dump()})
+        insert(db, "incumbents", {"run": proof.run, **incumbent.model_dump()})
         for change, commit_sha in kept:
-            db.table("stack").update(change.number, {"commit_sha": commit_sha})
+            update(db, "stack", change.number, {"commit_sha": commit_sha})
             _leave(notebook, change, proof, "keep", step)
         for change in dropped:
             _leave(notebook, change, proof, "dropped", step)
@@ -197,7 +198,7 @@ def _close(notebook: Notebook, proof: Proof, step: Certification) -> None:
         "effect_json": step.effect.model_dump_json() if step.effect else None,
         "ended": time.time(),
     }
-    notebook.db.table("certifications").update(proof.number, columns)
+    update(notebook.db, "certifications", proof.number, columns)
 
 
 def _leave(
@@ -213,11 +214,14 @@ def _leave(
             f"{_said(step.reason, step.effect)}",
         ]
     reason = "\n".join([experiment.reason or "", *said])
-    notebook.db.table("stack").update(
-        change.number, {"standing": standing, "certification": proof.number}
+    update(
+        notebook.db, "stack", change.number, {"standing": standing, "certification": proof.number}
     )
-    notebook.db.table("experiments").update(
-        change.experiment, {"decision": standing, "reason": reason[:PARAGRAPH_CHARACTERS]}
+    update(
+        notebook.db,
+        "experiments",
+        change.experiment,
+        {"decision": standing, "reason": reason[:PARAGRAPH_CHARACTERS]},
     )
 
 

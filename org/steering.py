@@ -12,6 +12,7 @@ from typing import Literal
 from org.figures import day_and_clock
 from org.lab import Lab, LabError, is_held
 from org.notebook import Notebook, Row
+from org.tables import insert
 
 LOOK_SECONDS = 0.5  # between two looks at what people want
 GO_ON = "python -m org resume"
@@ -79,7 +80,7 @@ def by(order: Order) -> str:
 
 def _give(notebook: Notebook, what: What, author: str) -> None:
     with notebook.transaction() as db:
-        db.table("orders").insert({"time": time.time(), "author": author, "what": what})
+        insert(db, "orders", {"time": time.time(), "author": author, "what": what})
 
 
 # --- who follows it -------------------------------------------------------------------------------
