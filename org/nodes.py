@@ -69,12 +69,13 @@ def direct(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     # What a person asks for comes first; and a way off a plateau leads elsewhere already.
     ways = None if notes else ways_out(step.notebook, step.lab.setting.profile)
     exploration = 0.0 if notes or ways else person.exploration
+    record = paid_off(step.notebook, people, experiment.number)
     reads = DirectorReads(
         digest=step.digest(program_sha),
         people=people,
         notes=notes,
-        paid_off=paid_off(step.notebook, people, experiment.number),
-        suggestion=suggestion(step.notebook, people, experiment, exploration),
+        paid_off=record,
+        suggestion=suggestion(step.notebook, people, experiment, exploration, record),
         ways_out=ways,
         advice=state.get("advice", ()),
     )

@@ -40,15 +40,19 @@ def paid_off(notebook: Notebook, people: Sequence[Person], before: int) -> tuple
 
 
 def suggestion(
-    notebook: Notebook, people: Sequence[Person], experiment: Experiment, exploration: float
+    notebook: Notebook,
+    people: Sequence[Person],
+    experiment: Experiment,
+    exploration: float,
+    record: Sequence[PaidOff],
 ) -> Suggestion:
     """Who should have an experiment: who pays off best, or now and then who had the fewest.
 
-    It follows from the experiment and those before it: asked again, it says the same.
+    ``record`` is what `paid_off` says before it. It follows from the experiment and those before
+    it: asked again, it says the same.
     """
     if explores(experiment.number, exploration):
         return _exploring(notebook, people, experiment.number)
-    record = paid_off(notebook, people, experiment.number)
     drawn = drawn_payoffs([_payoff(each) for each in record], Random(experiment.id))
     best = max(people, key=lambda person: drawn[person.name])
     return Suggestion(assignee=best.name, reason="the most promising draw from what has paid off")

@@ -96,17 +96,18 @@ def test_only_what_came_before_an_experiment_counts_so_that_it_is_told_the_same_
         assert [each.tried for each in paid_off(notebook, PEOPLE, before=1)] == [0, 0]
         assert [each.tried for each in paid_off(notebook, PEOPLE, before=2)] == [1, 0]
         assert _suggested(notebook, last) == _suggested(notebook, last)
-        explored = suggestion(notebook, PEOPLE, last, 1.0)
+        explored = suggestion(notebook, PEOPLE, last, 1.0, [])
     assert (explored.assignee, explored.category) == ("architect", "architecture")
 
 
 def _suggested(notebook: Notebook, experiment) -> str:
-    return suggestion(notebook, PEOPLE, experiment, 0.0).assignee
+    record = paid_off(notebook, PEOPLE, before=experiment.number)
+    return suggestion(notebook, PEOPLE, experiment, 0.0, record).assignee
 
 
 def test_exploring_takes_the_category_of_theirs_that_was_tried_least(tmp_path: Path) -> None:
     with closing(short_night(tmp_path / "notebook.sqlite")) as notebook:
         last = notebook.experiments()[-1]
-        explored = suggestion(notebook, PEOPLE[:1], last, 1.0)
+        explored = suggestion(notebook, PEOPLE[:1], last, 1.0, [])
     assert explored.category == "regularisation"  # the one that is open has a higher number
     assert "explores" in explored.reason
