@@ -152,6 +152,18 @@ def test_tokens_that_the_endpoint_counts_are_its_own() -> None:
         assert not model_at(server).ask(BRIEF, Screening).counted
 
 
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_thoughts_that_are_counted_in_the_total_alone_are_paid_as_written(reason: str) -> None:
+    turn = Turn("words", usage=(11, 7, 500), finish_reason=reason)
+    with OpenAIServer([turn, turn]) as server:
+        answer = model_at(server, price=(0.0, 1.0)).ask(BRIEF, Prose)
+    assert (answer.prompt_tokens, answer.reply_tokens) == (
+        11 * answer.replies,
+        507 * answer.replies,
+    )
+    assert answer.dollars == pytest.approx(507 * answer.replies / 1e6)
+
+
 def test_dollars_are_unknown_without_a_price_and_none_at_the_price_of_nothing() -> None:
     with OpenAIServer([GOOD] * 2) as server:
         assert model_at(server).ask(BRIEF, Screening).dollars is None
