@@ -37,7 +37,7 @@ from org.onlooker import Nobody
 from org.opening import open_lab
 from org.running import leave_imports_alone
 from roles.model import Answer, Brief, Reply
-from roles.records import Category, Direction, Hypothesis, Prose, Record, Review, Screening, WaysOut
+from roles.records import Category, Direction, Hypothesis, Prose, Review, Screening, WaysOut
 from trainer.corpus import kjv_chapters
 from trainer.source import source_sha
 from trainer.trial import Trial
@@ -108,9 +108,6 @@ class Talker:
     clock: Clock
     number: int
     name: str = "stand-in"
-
-    def most_dollars(self, brief: Brief, reply_type: type[Record]) -> float:
-        return 0.02
 
     def ask(self, brief: Brief, reply_type: type[Reply]) -> Answer[Reply]:
         since = self.clock.now()

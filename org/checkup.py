@@ -11,11 +11,13 @@ from typing import NamedTuple
 import psutil
 
 from org.config import Config, ConfigError, ModelChoice, load_config
-from org.figures import counted
+from org.figures import counted, money
 from org.lab import LabError, exclusive
 from org.opening import device_names, wall_of
 from org.recorded import recorded_model
+from roles.fit import CHARACTERS_PER_TOKEN
 from roles.model import ModelError
+from roles.prices import dollars
 from roles.scripted import ScriptedModel
 from trainer.corpus import CLIMBMIX_TRAINING_SHARDS, CorpusError
 from trainer.dataset import build_dataset
@@ -92,6 +94,23 @@ def _models(config: Config) -> Iterator[Finding]:
         roles = ", ".join(role.name for role in everyone if config.model_of(role) == choice)
         problem, found = _model(choice)
         yield Finding("model", problem is None, problem or f"{choice.name} for {roles}{found}")
+    yield from (Finding("dollars", False, text) for text in _too_dear(config))
+
+
+def _too_dear(config: Config) -> Iterator[str]:
+    """Roles that could not even be told who they are and what program.md says, and answer at length."""
+    program = config.program.read_text("utf-8")
+    for role in config.roles.everyone:
+        choice = config.model_of(role)
+        price, longest = choice.known_price, role.max_tokens or choice.max_tokens
+        if config.budget.dollars is None or choice.kind != "openai" or not (price and longest):
+            continue
+        read = len(program + role.prompt.read_text("utf-8")) // CHARACTERS_PER_TOKEN
+        if (most := dollars(price, read, longest)) > config.budget.dollars:
+            yield (
+                f"no call of the {role.name} fits into budget.dollars: it may cost more than"
+                f" {money(most)} of {money(config.budget.dollars)}, as max_tokens is {longest:,}"
+            )
 
 
 def _model(choice: ModelChoice) -> tuple[str | None, str]:

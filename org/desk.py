@@ -17,11 +17,11 @@ from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
 from org.measuring import Asker, measure_soon
 from org.notebook import Experiment, Incumbent
-from org.purse import BudgetSpent
 from org.state import ExperimentState
 from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
+from roles.purse import BudgetSpent
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.trial import Trial
 
@@ -134,7 +134,6 @@ class Desks:
         self.unfinished = deque(lab.notebook.experiments(closed=False))
         self.failures: Counter[str] = Counter()
         self.closed: dict[str, str] = {}
-        self.penniless: set[str] = set()
         self.working: dict[Future[None], tuple[str, Experiment]] = {}
 
     def work(self) -> list[str]:
@@ -170,7 +169,7 @@ class Desks:
         """
         if not self.lab.going.is_set():
             return not self.lab.stop.is_set()
-        busy = {desk for desk, _ in self.working.values()} | {*self.closed} | self.penniless
+        busy = {desk for desk, _ in self.working.values()} | {*self.closed}
         for desk in (f"desk {number + 1}" for number in range(self._needed())):
             if desk in busy or self.lab.stop.is_set():
                 continue
@@ -193,9 +192,8 @@ class Desks:
             self.failures[desk] = 0
         except (Stopped, AskAbandoned):
             pass  # the next run goes on with it
-        except BudgetSpent as error:
+        except BudgetSpent as error:  # nothing new begins; a run with other dollars goes on with it
             self.lab.onlooker.note(f"{desk}: the dollars are spent: {error}")
-            self.penniless.add(desk)
         except (ModelRefused, LabError) as error:
             self._close(desk, error)
         except ModelError as error:
@@ -225,7 +223,7 @@ def _next_experiment(lab: Lab, desk: str, unfinished: deque[Experiment]) -> Expe
     budget = lab.config.budget
     if budget.hours is not None and lab.worked_seconds() >= budget.hours * 3600:
         return None
-    if budget.dollars is not None and lab.notebook.dollars_spent(lab.run.id) >= budget.dollars:
+    if lab.purse.is_empty:
         return None
     return lab.notebook.reserve_experiment(lab.run.id, desk, budget.experiments)
 

@@ -8,7 +8,6 @@ from typing import Any
 from org.briefs import keep_brief
 from org.figures import signed
 from org.notebook import Message, Notebook
-from org.purse import Purse
 from roles.model import Answer, Brief, Cost, Model, ModelError, Reply
 from roles.recorded import as_read
 from roles.records import Direction, Hypothesis, Prose, Record, Review, Screening
@@ -36,10 +35,8 @@ class OnRecord:
         run: str,
         experiment: str,
         step: str,
-        purse: Purse | None = None,
     ) -> None:
         self.model = model
-        self.purse = purse or Purse(notebook, run, None)
         self.notebook = notebook
         self.run = run
         self.experiment = experiment
@@ -54,20 +51,17 @@ class OnRecord:
 
         Raises:
             ModelError: the model could not be brought to answer; what it cost is on record.
-            BudgetSpent: the call could cost more than the run may still spend.
         """
         message_id = id_of(self.experiment, self.step, brief.role)
         kept = self.notebook.message(message_id)
         if kept is not None and kept.reply_json is not None:
             return _answer(kept, reply_type)
-        bound = getattr(self.model, "most_dollars", None)  # of language models alone
-        with self.purse.open(bound(brief, reply_type) if bound else None):
-            try:
-                answer = self.model.ask(brief, reply_type)
-            except ModelError as error:
-                self._keep_failure(message_id, brief, error)
-                raise
-            self.notebook.record_message(self._message(message_id, brief, answer))
+        try:
+            answer = self.model.ask(brief, reply_type)
+        except ModelError as error:
+            self._keep_failure(message_id, brief, error)
+            raise
+        self.notebook.record_message(self._message(message_id, brief, answer))
         return answer
 
     def _message(self, message_id: str, brief: Brief, answer: Answer[Reply]) -> Message:

@@ -20,10 +20,10 @@ from org.lineage import Lineage
 from org.noise import run_spread
 from org.notebook import Incumbent, Notebook, Run
 from org.onlooker import Onlooker
-from org.purse import Purse
 from org.stack import stack
 from roles.model import Model
 from roles.patience import Patience
+from roles.purse import Purse
 from roles.records import Digest, Person
 from trainer.dataset import Dataset
 from trainer.devices import Devices
@@ -74,6 +74,7 @@ class Lab:
     onlooker: Onlooker
     count_tokens: Callable[[str], int]
     patience: Patience = field(default_factory=Patience)
+    purse: Purse = field(default_factory=Purse)
     stop: threading.Event = field(default_factory=threading.Event)
     abandon: threading.Event = field(default_factory=threading.Event)
     going: threading.Event = field(default_factory=_set)
@@ -131,11 +132,6 @@ class Lab:
     def at_work(self) -> AtWork:
         """Which experiments are at work, and which wait for a person."""
         return AtWork(self.patience)
-
-    @cached_property
-    def purse(self) -> Purse:
-        """What the run may spend on models."""
-        return Purse(self.notebook, self.run.id, self.config.budget.dollars)
 
     def digest(self, program_sha: str, *, besides: int) -> Digest:
         """The notebook for a role, without the experiment of the number ``besides``."""

@@ -297,16 +297,9 @@ class Notebook:
         with self.transaction() as db:
             update(db, "runs", run_id, columns)
 
-    def dollars_spent(self, run_id: str) -> float:
-        """What is known to have been spent on models in a run, in dollars."""
-        return self._total("dollars", run_id)
-
     def dollars_at_most(self, run_id: str) -> float:
         """What can have been spent on models in a run at most, in dollars."""
-        return self._total("most_dollars", run_id)
-
-    def _total(self, column: str, run_id: str) -> float:
-        sql = f"select total({column}) as sum from messages_totals where run = :run"
+        sql = "select total(most_dollars) as sum from messages_totals where run = :run"
         return float(self.rows(sql, {"run": run_id})[0]["sum"])
 
     # --- experiments ------------------------------------------------------------------------

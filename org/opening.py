@@ -22,6 +22,7 @@ from roles.endpoint import KEY_VARIABLE
 from roles.model import Model
 from roles.patience import Patience
 from roles.playbook import Playbook
+from roles.purse import Purse
 from roles.scripted import ScriptedModel
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
@@ -53,6 +54,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         notebook = Notebook(folder / NOTEBOOK_FILE)
         try:
             run = _this_run(config, notebook, setting, dataset)
+            purse = Purse(config.budget.dollars, notebook.dollars_at_most(run.id), stop)
             ranks = load_ranks(dataset.tokenizer)
             encoding = encoding_of(ranks)
             lab = Lab(
@@ -63,7 +65,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 notebook=notebook,
                 lineage=Lineage(folder / "lineage", folder.name),
                 devices=Devices(names, folder / "devices"),
-                models=models(config, names[0], patience),
+                models=models(config, names[0], patience, purse),
                 prompts={
                     role.name: role.prompt.read_text("utf-8") for role in config.roles.everyone
                 },
@@ -71,6 +73,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 wall=wall_of(config),
                 onlooker=onlooker,
                 patience=patience,
+                purse=purse,
                 stop=stop,
                 began=began,
                 count_tokens=lru_cache(TEXTS_COUNTED)(
@@ -123,15 +126,19 @@ def wall_of(config: Config) -> str:
         raise LabError(str(error)) from error
 
 
-def models(config: Config, device: str, patience: Patience | None = None) -> dict[str, Model]:
+def models(
+    config: Config, device: str, patience: Patience | None = None, purse: Purse | None = None
+) -> dict[str, Model]:
     """The model behind each role, by the role's name; a script or record is shared by all who name it.
 
-    ``patience`` is how language models are waited for, by all of them together.
+    ``patience`` is how language models are waited for and ``purse`` what they are paid from, all of
+    them together.
     """
     shared: dict[str, Model] = {}
-    patience = patience or Patience()
+    patience, purse = patience or Patience(), purse or Purse()
     return {
-        role.name: _model(config, role, device, shared, patience) for role in config.roles.everyone
+        role.name: _model(config, role, device, shared, patience, purse)
+        for role in config.roles.everyone
     }
 
 
@@ -141,6 +148,7 @@ def _model(
     device: str,
     shared: dict[str, Model],
     patience: Patience,
+    purse: Purse,
 ) -> Model:
     choice: ModelChoice = config.model_of(role)
     if choice.kind == "playbook":
@@ -163,6 +171,7 @@ def _model(
         extra_body=choice.extra_body,
         price=choice.known_price,
         patience=patience,
+        purse=purse,
         **settings,
     )
 

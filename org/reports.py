@@ -28,7 +28,7 @@ LATEST, CERTIFIED = 50, 10  # experiments and certifications that are shown unle
 
 WIDE = 110  # columns of a terminal, from which on everything has a column of its own
 FOLDED = ("experiment", "what it says")  # columns whose words go on in the next line
-WORDS = (*FOLDED, "category", "decision", "where", "purpose", "outcome", "device")
+WORDS = (*FOLDED, "category", "decision", "where", "purpose", "outcome", "device", "role")
 LESSER = ("category", "trials", "min", "cost")  # what gives way in a narrower one
 
 

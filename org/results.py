@@ -40,6 +40,17 @@ TOTAL_COST = """
     select total(count) as count, total(priced) as priced,
         total(case when priced then dollars end) as dollars
     from messages_totals where of_model"""
+# Of whom every reply is known to have been free and without tokens is no language model.
+ROLE_COSTS = """
+    select speaker as role, count(*) as calls_count,
+        total(prompt_tokens) as prompt_tokens, count(prompt_tokens) as prompts_known,
+        total(reply_tokens) as reply_tokens, count(reply_tokens) as replies_known,
+        coalesce(max(counted), 0) as counted,
+        total(dollars) as dollars, count(dollars) as priced
+    from messages where model is not null group by speaker
+    having total(prompt_tokens) + total(reply_tokens) + total(dollars) > 0
+        or count(dollars) < count(*)
+    order by dollars desc, calls_count desc, role"""
 STANDINGS = """
     select coalesce(decision, 'open') as standing, count(*) as count
     from experiments group by decision"""
@@ -54,6 +65,27 @@ class Spent:
     trials_count: int
     work_seconds: float
     peak_memory_mb: float
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of several calls: those that are known, of how many calls they are not, and whether
+    some of them are our own count."""
+
+    known: int
+    unknown_count: int
+    counted: bool
+
+
+@dataclass(frozen=True)
+class RoleCost:
+    """What the calls of one role came to, those that failed as well."""
+
+    role: str
+    calls_count: int
+    read: Tokens
+    written: Tokens
     cost: Cost
 
 
@@ -194,6 +226,20 @@ def read_experiments(notebook: Notebook, first: int, last: int) -> list[Result]:
     ]
 
 
+def read_role_costs(notebook: Notebook) -> list[RoleCost]:
+    """What each role with a language model has cost, the dearest first."""
+    return [
+        RoleCost(
+            row["role"],
+            row["calls_count"],
+            _tokens(row, "prompt_tokens", "prompts_known"),
+            _tokens(row, "reply_tokens", "replies_known"),
+            Cost(row["dollars"], row["calls_count"] - row["priced"]),
+        )
+        for row in notebook.rows(ROLE_COSTS)
+    ]
+
+
 def windows(notebook: Notebook) -> Iterator[tuple[int, int]]:
     """The numbers of all experiments, some at a time: the first and the last of each."""
     count = notebook.experiments_count()
@@ -277,6 +323,11 @@ def _spent(trials: Rows, replies: dict[str, Any] | None) -> Spent:
         peak_memory_mb=max((trial["peak_memory_mb"] for trial in trials), default=0.0),
         cost=_cost(*([replies] if replies else [])),
     )
+
+
+def _tokens(row: dict[str, Any], column: str, known: str) -> Tokens:
+    unknown_count = row["calls_count"] - row[known]
+    return Tokens(int(row[column]), unknown_count, bool(row["counted"]))
 
 
 def _cost(*replies: dict[str, Any]) -> Cost:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from org.figures import counted, duration, signed_percent
+from org.figures import Cost, counted, duration, signed_percent
 from org.plain import one_line
-from org.results import Baseline, Result, Results, Spent
+from org.results import Baseline, Result, Results, RoleCost, Spent, Tokens
 
 COLUMNS = (
     "#",
@@ -69,6 +69,35 @@ def _spent(spent: Spent) -> dict[str, str]:
 def title(result: Result) -> str:
     """What an experiment is about, in one line."""
     return one_line(result.experiment.title or "") or UNTITLED
+
+
+def cost_rows(costs: Iterable[RoleCost]) -> Iterator[dict[str, str]]:
+    """A row for each role with a language model: calls, tokens, dollars, and what is not known."""
+    for each in costs:
+        yield {
+            "role": each.role,
+            "calls": f"{each.calls_count:,}",
+            "tokens read": _tokens(each.read),
+            "tokens written": _tokens(each.written),
+            "cost": str(each.cost),
+            "of unknown price": f"{each.cost.unknown_count:,}",
+        }
+
+
+def _tokens(tokens: Tokens) -> str:
+    """How many there are: at least, or about, or unknown."""
+    if tokens.unknown_count and not tokens.known:
+        return "unknown"
+    at_least, about = "≥" if tokens.unknown_count else "", "about " if tokens.counted else ""
+    return f"{about}{at_least}{tokens.known:,}"
+
+
+def per_kept_change(results: Results) -> str:
+    """What a change that was proven has cost, all that led nowhere included."""
+    if not (kept := results.standings["keep"]):
+        return "Per kept change: nothing kept yet"
+    each = Cost(results.cost.dollars / kept, results.cost.unknown_count)
+    return f"Per kept change: {each}, of {kept:,} kept"
 
 
 def headline(results: Results) -> str:

@@ -69,9 +69,13 @@ def run_here(config_path: Path, folder: Path | None) -> int:
         console.print(Text(f"\nTo go on:\n{further(where)}"), soft_wrap=True)
         for reason in reasons:
             console.print(Text(f"A desk closed early: {one_line(reason)}", style="red"))
+        if short := lab.purse.short:
+            text = f"No further call fits into budget.dollars: {short}"
+            console.print(Text(text, style="red"), soft_wrap=True)
         if any(model.departure for model in replayed):
             return DEPARTED
-        return 1 if reasons else 0
+        bought_nothing = short and not lab.purse.spent
+        return 1 if reasons or bought_nothing else 0
 
 
 def leave_imports_alone() -> None:

@@ -255,6 +255,9 @@ INDEXES = (
     "index idx_experiments_normalized_sha_number on experiments (normalized_sha, number)",
     "unique index idx_messages_id on messages (id)",
     "index idx_messages_experiment on messages (experiment)",
+    # All that is asked for what roles cost: their words are long, and are not read for it.
+    "index idx_messages_cost on messages"
+    " (speaker, model, prompt_tokens, reply_tokens, counted, dollars) where model is not null",
     "index idx_trials_experiment on trials (experiment)",
     "index idx_trials_source_sha on trials (source_sha)",
     "index idx_trials_source_sha_seed on trials (source_sha, seed)",

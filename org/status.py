@@ -19,9 +19,9 @@ from org.noise import run_spread
 from org.notebook import Notebook
 from org.notes import latest_answered, waiting_notes
 from org.plain import one_line
-from org.reports import CERTIFIED
-from org.results import read_results, setting_of
-from org.rows import certificates, headline, on_the_stack, totals
+from org.reports import CERTIFIED, listing
+from org.results import Results, read_results, read_role_costs, setting_of
+from org.rows import certificates, cost_rows, headline, on_the_stack, per_kept_change, totals
 from org.steering import GO_ON, by, paused_by
 from org.timings import timing_lines
 
@@ -80,13 +80,14 @@ def read_audit(notebook: Notebook) -> Audit | None:
 def status(notebook: Notebook) -> RenderableType:
     """The lab in a few lines."""
     results = read_results(notebook, 0, CERTIFIED)
-    lines = [Text(headline(results), "bold")]
+    lines: list[RenderableType] = [Text(headline(results), "bold")]
     lines += [Text(line, "dim") for line in certificates(results)]
     if order := paused_by(notebook):
         lines.insert(0, Text(f"Paused {by(order)}: nothing new begins. {GO_ON} goes on.", "yellow"))
     if stacked := on_the_stack(results):
         lines.append(Text(stacked, "yellow"))
     lines += [Text(line) for line in totals(results).split(" · ", 1)]
+    lines += _costs(notebook, results)
     lines += [Text(line) for line in timing_lines(notebook)]
     if audit := read_audit(notebook):
         gain = effect_text(audit.audit_gain, audit.standard_error)
@@ -99,6 +100,17 @@ def status(notebook: Notebook) -> RenderableType:
         lines.append(Text(one_line(question.spoken), "yellow"))
     lines += [Text(line, "magenta") for line in note_lines(notebook)]
     return Group(*lines)
+
+
+def _costs(notebook: Notebook, results: Results) -> Iterator[RenderableType]:
+    """What language models have cost, role by role; nothing where there are none."""
+    if not (rows := list(cost_rows(read_role_costs(notebook)))):
+        return
+    table = listing(*rows[0])
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
+    yield table
+    yield Text(per_kept_change(results))
 
 
 def note_lines(notebook: Notebook) -> Iterator[str]:

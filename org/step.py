@@ -60,14 +60,7 @@ class Step:
     def voice(self, person: RoleConfig) -> Model:
         """The model behind a role, on the record."""
         model = self.lab.models[person.name]
-        return OnRecord(
-            model,
-            self.notebook,
-            self.lab.run.id,
-            self.experiment.id,
-            self.name,
-            self.lab.purse,
-        )
+        return OnRecord(model, self.notebook, self.lab.run.id, self.experiment.id, self.name)
 
     def prompt(self, person: RoleConfig) -> str:
         return self.lab.prompts[person.name]

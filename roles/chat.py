@@ -13,6 +13,7 @@ from roles.fit import CHARACTERS_PER_TOKEN, fit
 from roles.model import Answer, Brief, Cost, ModelError, Reply
 from roles.patience import Passing, Patience, Wait
 from roles.prices import Price, dollars
+from roles.purse import Purse
 from roles.records import Prose, Record
 from roles.replies import UnfitError, apart, read_reply, schema_of, unbounded
 from roles.tokens import count_tokens
@@ -76,8 +77,8 @@ class ChatModel:
     server that wants none; it is never shown. ``price`` is in dollars per million tokens, of
     prompt and reply, None where unknown. ``window`` is how many tokens of prompt and reply fit
     together; where it is None, it is found out when a prompt turns out to be too long. What else
-    is None is left to the endpoint. ``patience`` is how trouble that passes is waited out, one for
-    all models of a run.
+    is None is left to the endpoint. ``patience`` is how trouble that passes is waited out and
+    ``purse`` what each request is paid from, one of each for all models of a run.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class ChatModel:
         extra_body: Mapping[str, Any] | None = None,
         price: Price | None = None,
         patience: Patience | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self.endpoint = Endpoint(
             model,
@@ -108,6 +110,7 @@ class ChatModel:
         self.max_tokens = max_tokens
         self.price = price
         self.patience = patience or Patience()
+        self.purse = purse or Purse()
         self.found = _found.setdefault((self.endpoint.base_url, model), Found())
         self._window = window
 
@@ -132,6 +135,7 @@ class ChatModel:
         Raises:
             ModelRefused: a person has to do something about it first.
             AskAbandoned: a stop was asked for while it was waited for.
+            BudgetSpent: the next request could cost more than the purse has.
             ModelError: nobody answers there, the endpoint refuses, or no reply fits. Each of these
                 has its ``cost``.
         """
@@ -154,15 +158,10 @@ class ChatModel:
         )
 
     def most_dollars(self, brief: Brief, reply_type: type[Record]) -> float | None:
-        """No less than what `ask` will cost, whatever happens; None if that cannot be known.
+        """No less than what any one request of a question will cost; None if that cannot be known.
 
         It can be where the price is known and ``max_tokens`` bounds the reply, or all is free.
         """
-        one = self._most_of_one(brief, reply_type)
-        return None if one is None else one * (ATTEMPTS * len(self._ways(reply_type)) + TIMEOUTS)
-
-    def _most_of_one(self, brief: Brief, reply_type: type[Record]) -> float | None:
-        """The most that one request of a question can cost, in dollars."""
         if self.price is None:
             return None
         if not any(self.price):
@@ -227,9 +226,8 @@ class ChatModel:
         while True:
             messages = [*self._opening(question, way, again), *again]
             try:
-                said = self.endpoint.say(messages, _asked(way, question.reply_type))
+                said = self._send(question, messages, way)
             except Passing as trouble:
-                question.lost += trouble.kind == "slow"
                 internal_errors += trouble.kind == "error"
                 if question.lost >= TIMEOUTS:
                     raise ModelError(f"{self.name}: {trouble}, {TIMEOUTS} times") from None
@@ -248,9 +246,24 @@ class ChatModel:
                     raise ModelError(f"{self.name}: the endpoint refused ({trouble})") from None
                 raise _WayRefusedError(str(trouble)) from None
             question.wait.over()
+            return said
+
+    def _send(self, question: _Question, messages: Messages, way: Way) -> Said:
+        """One request, once the purse has what it can cost at most."""
+        most = self.most_dollars(question.brief, question.reply_type)
+        with self.purse.open(most) as bill:
+            try:
+                said = self.endpoint.say(messages, _asked(way, question.reply_type))
+            except Passing as trouble:
+                if trouble.kind == "slow":  # lost, and may be billed
+                    question.lost += 1
+                    bill.dollars = most or 0.0
+                raise
             question.came.append(said)
             question.sent.append(messages)
-            return said
+            if self.price:
+                bill.dollars = dollars(self.price, *_tokens(said, messages))
+        return said
 
     def _opening(self, question: _Question, way: Way, again: Messages) -> Messages:
         """The brief, cut to the window as far as that is known."""
@@ -286,10 +299,10 @@ class ChatModel:
         counted = False
         for said, messages in zip(question.came, question.sent, strict=True):
             counted |= said.prompt_tokens is None or said.reply_tokens is None
-            prompt_tokens += _known(said.prompt_tokens, *(text for _, text in messages))
-            reply_tokens += _known(said.reply_tokens, said.text, said.thinking)
+            read, written = _tokens(said, messages)
+            prompt_tokens, reply_tokens = prompt_tokens + read, reply_tokens + written
         paid = dollars(self.price, prompt_tokens, reply_tokens) if self.price else None
-        most = self._most_of_one(question.brief, question.reply_type) if question.lost else 0.0
+        most = self.most_dollars(question.brief, question.reply_type) if question.lost else 0.0
         return Cost(
             prompt_tokens=None if question.lost else prompt_tokens,
             reply_tokens=None if question.lost else reply_tokens,
@@ -300,6 +313,14 @@ class ChatModel:
             seconds=seconds,
             waited_seconds=question.wait.seconds,
         )
+
+
+def _tokens(said: Said, messages: Messages) -> tuple[int, int]:
+    """Of prompt and reply."""
+    return (
+        _known(said.prompt_tokens, *(text for _, text in messages)),
+        _known(said.reply_tokens, said.text, said.thinking),
+    )
 
 
 def _known(tokens: int | None, *texts: str) -> int:

@@ -32,6 +32,10 @@ LIST_SECONDS = 10.0
 DROPPED_SECONDS = CONNECT_SECONDS + 5
 ERROR_CHARACTERS = 300
 
+# Who knows the longest reply by its older name alone: DeepSeek ignores the newer one without a word,
+# and Mistral answers 422 to it.
+OLDER_NAME_HOSTS = ("api.deepseek.com", "api.mistral.ai")
+
 CUT_OFF = "it was cut off at the maximum of tokens: be shorter"
 
 # What langchain raises for HTTP 200 with something else than a chat completion in it.
@@ -108,8 +112,9 @@ class Endpoint:
         self._key = usable_key(api_key)
         extra = dict(extra_body or {})
         # Servers that people run themselves, Ollama and LM Studio among them, know the maximum by
-        # its older name; OpenAI's newer models refuse that one.
-        if max_tokens is not None and is_local(self.base_url):
+        # its older name; OpenAI's newer models refuse that one. The former get both.
+        older = urlsplit(self.base_url).hostname in OLDER_NAME_HOSTS
+        if max_tokens is not None and (older or is_local(self.base_url)):
             extra.setdefault("max_tokens", max_tokens)
         self._chat = _thinking_aloud()(
             model=model,
@@ -118,7 +123,7 @@ class Endpoint:
             temperature=temperature,
             reasoning_effort=reasoning_effort,
             timeout=Timeout(self.timeout_seconds, connect=CONNECT_SECONDS),
-            max_completion_tokens=max_tokens,
+            max_completion_tokens=None if older else max_tokens,
             extra_body=extra or None,
             max_retries=0,
             # Only OpenAI itself has models that want its other protocol; LangChain knows which.
@@ -165,7 +170,7 @@ class Endpoint:
             _text_of(message),
             str(message.additional_kwargs.get("thinking", "")),
             usage["input_tokens"] if usage else None,
-            usage["output_tokens"] if usage else None,
+            _written(**usage) if usage else None,
             CUT_OFF if _was_cut_off(message.response_metadata) else "",
         )
 
@@ -194,7 +199,9 @@ class Endpoint:
             message.content or "",
             _thoughts(message.model_dump()),
             counts.prompt_tokens if counts else None,
-            counts.completion_tokens if counts else None,
+            _written(counts.prompt_tokens, counts.completion_tokens, counts.total_tokens)
+            if counts
+            else None,
             CUT_OFF,
         )
 
@@ -208,22 +215,26 @@ class Endpoint:
         """What an HTTP error means: whether waiting, another way or a person would help."""
         status: int = error.status_code
         body = error.body if isinstance(error.body, dict) else {}
-        said = self.clean(error.message.removeprefix(f"Error code: {status} - "))
+        whole = _words(error)
+        said = self.clean(whole)
         text = f"HTTP {status}: {said}"
         if status in (400, 413, 422, 429, 500) and (
-            body.get("code") == "context_length_exceeded" or _TOO_LONG.search(error.message)
+            body.get("code") == "context_length_exceeded" or _TOO_LONG.search(whole)
         ):
-            return TooLong(text, *_told(error.message, body))
+            return TooLong(text, *_told(whole, body))
         if status == 429 and "insufficient_quota" in (body.get("code"), body.get("type")):
             return self._refused(f"no credit left (HTTP 429): {said}")
         if status in (408, 409, 429) or (status >= 500 and status != 501):
             return self._passing(error, text)
         # OpenRouter says 404 where no provider "supports" tools or schemas for this model.
-        if status in (400, 415, 422, 501) or (status == 404 and "support" in error.message):
+        # Gemini and xAI say so of a key.
+        if status == 400 and "api key" in whole.lower():
+            return self._refused(f"the key was refused (HTTP 400): {said}")
+        if status in (400, 415, 422, 501) or (status == 404 and "support" in whole):
             return Unable(text)
         if status == 401:
             return self._refused("the key was refused (HTTP 401)")
-        if status == 403 and "flagged" in error.message:
+        if status == 403 and "flagged" in whole:
             return ModelError(f"{self.name}: a moderator stopped it (HTTP 403): {said}")
         meaning = {
             402: "no credit left",
@@ -307,7 +318,7 @@ def endpoint_reachable(
         except openai.AuthenticationError:
             return f"{_shown(url)} refuses the key (HTTP 401)"
         except openai.APIStatusError as error:
-            return _clean(f"{_shown(url)} answers: {error.message}", key)
+            return _clean(f"{_shown(url)} answers: HTTP {error.status_code}: {_words(error)}", key)
         except openai.APITimeoutError:
             return f"{_shown(url)} does not answer within {timeout_seconds:g} s"
         except openai.APIConnectionError as error:
@@ -356,11 +367,22 @@ def _text_of(message: Any) -> str:
     return str(message.text)
 
 
+def _written(input_tokens: int, output_tokens: int, total_tokens: int, **_: Any) -> int:
+    """What is paid as written: xAI and some gateways count thoughts in the total alone."""
+    return max(output_tokens, total_tokens - input_tokens)
+
+
 def _was_cut_off(metadata: Mapping[str, Any]) -> bool:
     incomplete = metadata.get("incomplete_details") or {}
     return metadata.get("finish_reason") == "length" or (
         isinstance(incomplete, dict) and incomplete.get("reason") == "max_output_tokens"
     )
+
+
+def _words(error: Any) -> str:
+    """What an HTTP error says: the client passes over what is not in OpenAI's own form."""
+    said = str(error.message).removeprefix(f"Error code: {error.status_code}").removeprefix(" - ")
+    return said or ("nothing" if error.body is None else str(error.body))
 
 
 def _told(message: str, body: Mapping[str, Any]) -> tuple[int | None, int | None]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 Body = dict[str, Any]
 
@@ -23,9 +24,9 @@ class Turn:
     """One answer of the server. ``text`` goes out as the request asks: as text or as a tool call.
 
     ``thinking`` goes with it under the name ``thinking_key``. ``usage`` counts tokens of prompt and
-    reply. A ``status`` other than 200 says ``text`` as its error message, and ``error`` beside it.
-    ``raw`` replaces the whole body; ``drop`` closes the connection without a word;
-    ``delay_seconds`` comes before either.
+    reply, and of thoughts that are in the total alone where there is a third. A ``status`` other
+    than 200 says ``text`` as its error message, and ``error`` beside it. ``raw`` replaces the whole
+    body; ``drop`` closes the connection without a word; ``delay_seconds`` comes before either.
     """
 
     text: str = ""
@@ -34,7 +35,7 @@ class Turn:
     status: int = 200
     error: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    usage: tuple[int, int] | None = (11, 7)
+    usage: tuple[int, ...] | None = (11, 7)
     finish_reason: str = "stop"
     raw: bytes | None = None
     drop: bool = False
@@ -112,7 +113,8 @@ class OpenAIServer:
 
             def _answer(self, body: Body) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                turn, reply = server._respond(Request(self.path, headers, body, time.time()))
+                path = urlsplit(self.path).path  # of a whole URL, asked as a proxy is
+                turn, reply = server._respond(Request(path, headers, body, time.time()))
                 server._closing.wait(turn.delay_seconds)
                 if turn.drop:
                     self.close_connection = True
@@ -225,10 +227,10 @@ def _completion(turn: Turn, body: Body) -> Body:
         "choices": [{"index": 0, "message": message, "finish_reason": turn.finish_reason}],
     }
     if turn.usage is not None:
-        prompt, reply = turn.usage
+        prompt, reply, *_ = turn.usage
         completion["usage"] = {
             "prompt_tokens": prompt,
             "completion_tokens": reply,
-            "total_tokens": prompt + reply,
+            "total_tokens": sum(turn.usage),
         }
     return completion

@@ -10,6 +10,7 @@ import pytest
 
 from roles.chat import ChatModel
 from roles.model import Cost, ModelError
+from roles.purse import BudgetSpent, Purse
 from roles.records import Direction, Prose, Review, Screening
 from roles.tokens import count_tokens
 from tests.chats import BRIEF, GOOD, KEY, failure, model_at, ways
@@ -151,6 +152,18 @@ def test_tokens_that_the_endpoint_counts_are_its_own() -> None:
         assert not model_at(server).ask(BRIEF, Screening).counted
 
 
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_thoughts_that_are_counted_in_the_total_alone_are_paid_as_written(reason: str) -> None:
+    turn = Turn("words", usage=(11, 7, 500), finish_reason=reason)
+    with OpenAIServer([turn, turn]) as server:
+        answer = model_at(server, price=(0.0, 1.0)).ask(BRIEF, Prose)
+    assert (answer.prompt_tokens, answer.reply_tokens) == (
+        11 * answer.replies,
+        507 * answer.replies,
+    )
+    assert answer.dollars == pytest.approx(507 * answer.replies / 1e6)
+
+
 def test_dollars_are_unknown_without_a_price_and_none_at_the_price_of_nothing() -> None:
     with OpenAIServer([GOOD] * 2) as server:
         assert model_at(server).ask(BRIEF, Screening).dollars is None
@@ -180,12 +193,13 @@ def test_what_a_request_cost_that_was_lost_on_the_way_is_unknown_but_not_without
     monkeypatch.setattr("roles.endpoint.DROPPED_SECONDS", 0.0)
     with OpenAIServer([Turn(drop=True), GOOD]) as server:
         model = model_at(server, price=(1.0, 2.0), max_tokens=90)
-        reserved = model.most_dollars(BRIEF, Screening)
+        most = model.most_dollars(BRIEF, Screening)
         answer = model.ask(BRIEF, Screening)
     assert (answer.prompt_tokens, answer.reply_tokens, answer.dollars) == (None, None, None)
     assert answer.replies == 1
-    assert answer.most_dollars and reserved
-    assert (11 * 1.0 + 7 * 2.0) / 1e6 < answer.most_dollars < reserved
+    assert most
+    assert answer.most_dollars == pytest.approx((11 * 1.0 + 7 * 2.0) / 1e6 + most)
+    assert model.purse.spent == pytest.approx(answer.most_dollars)
 
 
 def test_a_connection_that_is_refused_at_once_costs_nothing() -> None:
@@ -194,13 +208,14 @@ def test_a_connection_that_is_refused_at_once_costs_nothing() -> None:
     assert answer.dollars == answer.most_dollars == pytest.approx((11 * 1.0 + 7 * 2.0) / 1e6)
 
 
+def rambling(body: Body) -> Turn:
+    return Turn("no " * 30, usage=(count_tokens(prompt_of(body)), 90), finish_reason="length")
+
+
 @pytest.mark.parametrize("reply_type", [Screening, Prose])
-def test_the_most_that_a_question_can_cost_is_known_before_and_is_never_exceeded(
+def test_the_most_that_a_request_can_cost_is_known_before_and_is_never_exceeded(
     reply_type: type[Screening | Prose],
 ) -> None:
-    def rambling(body: Body) -> Turn:
-        return Turn("no " * 30, usage=(count_tokens(prompt_of(body)), 90), finish_reason="length")
-
     with OpenAIServer(rambling) as server:
         model = model_at(server, price=(3.0, 15.0), max_tokens=90)
         most = model.most_dollars(BRIEF, reply_type)
@@ -208,9 +223,23 @@ def test_the_most_that_a_question_can_cost_is_known_before_and_is_never_exceeded
             cost: Cost | None = model.ask(BRIEF, reply_type)
         except ModelError as error:
             cost = error.cost
+    dearest = max(3.0 * count_tokens(prompt_of(body)) + 15.0 * 90 for body in server.chats) / 1e6
     assert most and cost and cost.dollars
-    assert cost.dollars < most < 30 * cost.dollars
+    assert dearest < most < 10 * dearest
+    assert model.purse.spent == pytest.approx(cost.dollars)
     assert server.chats[0]["max_tokens"] == server.chats[0]["max_completion_tokens"] == 90
+
+
+def test_a_question_ends_with_the_request_that_the_purse_has_too_little_for() -> None:
+    with OpenAIServer(rambling) as server:
+        model = model_at(server, price=(3.0, 15.0), max_tokens=90)
+        most = model.most_dollars(BRIEF, Screening) or 0.0
+        model.purse = Purse(1.1 * most)
+        error = failure(model)
+    assert isinstance(error, BudgetSpent)
+    assert len(server.chats) == 1
+    assert error.cost and error.cost.dollars == pytest.approx(model.purse.spent)
+    assert 0 < model.purse.spent < most
 
 
 def test_the_most_is_unknown_where_the_price_or_the_longest_reply_is_unless_all_is_free() -> None:

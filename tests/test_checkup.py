@@ -171,6 +171,19 @@ def test_an_endpoint_that_nobody_listens_at_is_a_finding(organization: Organizat
     assert "cannot be reached" in found.text
 
 
+def test_dollars_that_no_call_of_a_role_fits_into_are_a_finding(organization: Organization):
+    with OpenAIServer(["{}"]) as server:
+        organization.lines["model"] = (
+            f"{{name: 'openai:tiny', base_url: {server.url}, price: [0, 100], max_tokens: 1000}}"
+        )
+        organization.lines["budget"] = "{experiments: 1, dollars: 0.05}"
+        found = organization.check()["dollars"]
+        assert not found.ok
+        assert "fits into budget.dollars: it may cost more than $0.10 of $0.05" in found.text
+        organization.lines["budget"] = "{experiments: 1, dollars: 1}"
+        assert "dollars" not in organization.check()
+
+
 def test_a_proxy_that_cannot_be_used_is_a_finding(
     organization: Organization, monkeypatch: pytest.MonkeyPatch
 ):

@@ -80,6 +80,38 @@ def test_an_account_without_credit_is_no_rate_limit() -> None:
     assert len(server.chats) == 1
 
 
+GEMINI = b"""[{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.",
+    "status": "INVALID_ARGUMENT"}}]"""
+XAI = b'{"code": "Client specified an invalid argument", "error": "Incorrect API key provided: sk"}'
+
+
+@pytest.mark.parametrize("body", [GEMINI, XAI])
+def test_a_key_that_is_refused_with_another_status_is_a_refusal_all_the_same(body: bytes) -> None:
+    with OpenAIServer(lambda _: Turn(status=400, raw=body)) as server:
+        error = failure(model_at(server))
+    assert isinstance(error, ModelRefused)
+    assert "the key was refused (HTTP 400)" in str(error)
+    assert len(server.chats) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("api.deepseek.com", {"max_tokens"}),
+        ("api.mistral.ai", {"max_tokens"}),
+        ("api.x.ai", {"max_completion_tokens"}),
+    ],
+)
+def test_the_longest_reply_is_said_by_the_name_that_an_endpoint_knows(
+    host: str, names: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OpenAIServer(["words"]) as server:
+        monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+        ChatModel("m", base_url=f"http://{host}/v1", max_tokens=90).ask(BRIEF, Prose)
+        (body,) = server.chats
+    assert {name: body[name] for name in body if name.startswith("max")} == dict.fromkeys(names, 90)
+
+
 def test_what_a_moderator_stops_is_no_matter_of_the_key() -> None:
     with OpenAIServer(lambda body: Turn("Your input was flagged", status=403)) as server:
         assert not isinstance(failure(model_at(server)), ModelRefused)

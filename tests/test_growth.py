@@ -132,7 +132,7 @@ def test_sums_are_kept_up_with_what_comes_and_count_nothing_twice(night: Night):
     for _ in range(2):
         told = Message(id="m", text="", model="m", dollars=0.5, seconds=3.0, **said)
         night.notebook.record_message(told)
-    assert night.notebook.dollars_spent(RUN) == pytest.approx(0.5 + 0.0125)
+    assert night.notebook.dollars_at_most(RUN) == pytest.approx(0.5 + 0.0125)
     spans, trials, _ = totals(night.notebook)
     assert [row["seconds"] for row in spans] == [3.0 + 1.5]
     assert trials == [{"run": RUN, "count": 3, "seconds": 72.0}]

@@ -162,7 +162,7 @@ def test_unknown_dollars_are_null_and_not_counted_as_nothing(notebook):
                 dollars=dollars,
             )
         )
-    assert notebook.dollars_spent("r") == 0.25
+    assert notebook.dollars_at_most("r") == 0.25
     assert notebook.message("b").dollars is None
 
 

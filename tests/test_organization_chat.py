@@ -50,7 +50,7 @@ def test_language_models_keep_a_change_and_what_they_cost_is_on_record(
     assert "I doubt it." in served.chats[3]["messages"][1]["content"]
     with organization.notebook() as notebook:
         messages = notebook.messages(organization.experiment().id)
-        spent = notebook.dollars_spent(organization.experiment().run)
+        spent = notebook.dollars_at_most(organization.experiment().run)
     assert {message.model for message in messages} == {f"openai:test at {served.url}"}
     assert {(each.prompt_tokens, each.reply_tokens) for each in messages} == {(11, 7)}
     assert spent == pytest.approx(6 * (11 * 10.0 + 7 * 100.0) / 1e6)

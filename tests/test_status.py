@@ -6,7 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
-from org.notebook import Incumbent, Notebook, Run
+from org.notebook import Incumbent, Message, Notebook, Run
+from org.results import read_role_costs
+from org.rows import cost_rows
 from org.status import read_audit, status
 from tests.notebooks import Night, short_night
 from trainer.setting import PROFILES
@@ -98,19 +100,79 @@ def told(book: Notebook, width: int) -> str:
 def test_the_lab_stands_in_proven_gains_with_the_provisional_ones_apart(tmp_path):
     book = short_night(tmp_path / "night.sqlite")
     lines = told(book, 200).splitlines()
-    assert [re.sub(r"[:,].*", "", line).rstrip() for line in lines] == [
+    assert [re.sub(r"[:,].*|  .*", "", line).rstrip() for line in lines] == [
         "Proven gain",
         "Certification 1 passed",
         "Certification 2 failed",
         "On the stack",
         "7 experiments",
         "18 trials · 9 min · cost ≥$0.31",
+        "role",
+        *("reviewer", "director", "optimizer", "engineer"),
+        "Per kept change",
         "On the audit text",
         "desk 2",
     ]
     assert "−0.0095 ± 0.0013 (certified, 5 seeds)" in lines[0]
     assert "(provisional, 1 seed)" in lines[3]
     book.close()
+
+
+def test_what_each_role_and_each_kept_change_cost_is_told_and_unknown_is_not_nothing(tmp_path):
+    book = short_night(tmp_path / "night.sqlite")
+    lines = told(book, 200).splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("role"))
+    assert [re.split(r"\s{2,}", line.strip()) for line in lines[at : at + 6]] == [
+        ["role", "calls", "tokens read", "tokens written", "cost", "of unknown price"],
+        ["reviewer", "11", "13,200", "990", "$0.14", "0"],
+        ["director", "7", "8,400", "630", "$0.09", "0"],
+        ["optimizer", "7", "8,400", "630", "$0.09", "0"],
+        ["engineer", "6", "unknown", "unknown", "unknown", "6"],
+        ["Per kept change: ≥$0.31, of 1 kept"],
+    ]
+    book.close()
+
+
+def spoke(book, number: int, speaker: str, **cost) -> None:
+    book.record_message(
+        Message(
+            id=str(number),
+            run="r",
+            experiment=book.experiments()[0].id,
+            time=0.0,
+            speaker=speaker,
+            listener="everyone",
+            kind="direct",
+            text="",
+            model="openai:m",
+            **cost,
+        )
+    )
+
+
+def test_tokens_of_our_own_count_are_about_so_many_and_those_of_a_lost_call_are_unknown(notebook):
+    notebook.reserve_experiment("r", "desk 1", None)
+    known = {"prompt_tokens": 1200, "reply_tokens": 90, "dollars": 0.5}
+    spoke(notebook, 1, "engineer", counted=True, **known)
+    spoke(notebook, 2, "director", counted=False, **known)
+    spoke(notebook, 3, "director", counted=False)
+    spoke(notebook, 4, "skeptic", counted=False)
+    told_costs = {
+        row["role"]: list(row.values())[1:] for row in cost_rows(read_role_costs(notebook))
+    }
+    assert told_costs == {
+        "engineer": ["1", "about 1,200", "about 90", "$0.50", "0"],
+        "director": ["2", "≥1,200", "≥90", "≥$0.50", "1"],
+        "skeptic": ["1", "unknown", "unknown", "unknown", "1"],
+    }
+    assert "Per kept change: nothing kept yet" in told(notebook, 200).splitlines()
+
+
+def test_without_a_language_model_nothing_is_told_of_what_it_cost(notebook):
+    notebook.reserve_experiment("r", "desk 1", None)
+    spoke(notebook, 1, "director", prompt_tokens=0, reply_tokens=0, dollars=0.0)
+    assert "tokens" not in told(notebook, 200)
+    assert "kept change" not in told(notebook, 200)
 
 
 def test_no_effect_is_told_without_its_uncertainty(tmp_path):
