@@ -169,6 +169,7 @@ def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         reads = ScreeningReads(
             digest=step.digest(state["program_sha"]),
             hypothesis=state["hypothesis"],
+            source=source,
             diff=diff(source, candidate),
             advice=state.get("advice", ()),
         )
@@ -271,14 +272,20 @@ def certify(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
 
 
 def adviser_node(person: AdviserConfig) -> Node:
-    """A node in which one adviser speaks, to everyone after it."""
+    """A node in which one adviser speaks, to everyone after it.
+
+    Before the engineer that is once for each hypothesis: what was said of it holds for every patch.
+    """
 
     def advise(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+        if person.before == "engineer" and state["attempts"]:
+            return {}
         visit = f"advise.{state.get('hypotheses', 0)}.{state.get('attempts', 0)}"
         step = Step(runtime.context, state["experiment"], visit)
         reads = AdviserReads(
             digest=step.digest(state.get("program_sha") or step.lab.read_program()),
             moment=person.moment,
+            source=step.notebook.source(_ground(state)) if "hypothesis" in state else "",
             discussion=step.discussion(),
         )
         words = adviser.advise(step.voice(person), person.name, step.prompt(person), reads).reply

@@ -235,6 +235,33 @@ def test_advisers_speak_at_their_moment_and_are_heard_by_those_after_them(organi
     assert "Small letters are likelier." in skeptic.discussion
 
 
+def test_an_adviser_before_the_engineer_speaks_once_about_a_hypothesis_and_sees_its_source(
+    organize: Organize,
+):
+    organization = organize(
+        advisers=[
+            {"name": "historian", "before": "hypothesize"},
+            {"name": "skeptic", "before": "engineer"},
+        ],
+        script=[
+            *(direction(), ("historian", "Nothing yet."), idea("A gain of 9")),
+            *(("skeptic", "Too far."), patch("GAIN = 9.0", "GAIN = 1.0")),
+            *(("engineer", "CANNOT: no gain is 9 here."), ("historian", "It fell."), idea()),
+            *(("skeptic", "Well."), patch("GAIN = 9.0", "GAIN = 1.0")),
+            *(patch("GAIN = 0.0", "GAIN = -1.0"), screening(), review()),
+        ],
+    )
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    seen = {role: [each.source for each in worked.asked(role)] for role in ("historian", "skeptic")}
+    assert seen["historian"][0] == ""
+    assert seen["skeptic"] == [SCRIPTED, SCRIPTED]
+    heard = [tuple(a.text for a in each.advice) for each in worked.asked("engineer")]
+    assert heard == [*[("Nothing yet.", "Too far.")] * 2, *[("It fell.", "Well.")] * 2]
+    (screened, _) = worked.asked("reviewer")
+    assert screened.source == SCRIPTED
+
+
 def test_what_the_engineer_cannot_do_goes_back_to_who_proposed_it_with_the_reason(
     organize: Organize,
 ):
