@@ -10,15 +10,25 @@ from org.figures import signed
 from org.notebook import Message, Notebook
 from roles.model import Answer, Brief, Cost, Model, ModelError, Reply
 from roles.recorded import as_read
-from roles.records import Direction, Hypothesis, Prose, Record, Review, Screening
+from roles.records import (
+    Direction,
+    DirectorReads,
+    EngineerReads,
+    Hypothesis,
+    HypothesisReads,
+    Prose,
+    Record,
+    Review,
+    Screening,
+    ScreeningReads,
+)
 
-# Who hears what a reply says. What is not named here is said to everyone.
+# Who hears what is said, by what its speaker has read. What is not named here is said to everyone.
 LISTENERS: dict[type[Record], str] = {
-    Direction: "hypothesis",
-    Hypothesis: "engineer",
-    Prose: "reviewer",
-    Screening: "engineer",
-    Review: "everyone",
+    DirectorReads: "hypothesis",
+    HypothesisReads: "engineer",
+    EngineerReads: "reviewer",
+    ScreeningReads: "engineer",
 }
 
 
@@ -71,7 +81,7 @@ class OnRecord:
             experiment=self.experiment,
             time=time.time(),
             speaker=brief.role,
-            listener=_listener(answer.reply),
+            listener=LISTENERS.get(type(brief.reads), "everyone"),
             kind=self.step.partition(".")[0],
             text=spoken(answer.reply),
             reply_json=answer.reply.model_dump_json(),
@@ -101,10 +111,6 @@ class OnRecord:
                 **_cost(cost),
             )
         )
-
-
-def _listener(reply: Record) -> str:
-    return next((who for kind, who in LISTENERS.items() if isinstance(reply, kind)), "everyone")
 
 
 def _cost(cost: Cost) -> dict[str, Any]:

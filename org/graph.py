@@ -20,7 +20,12 @@ from org.state import ExperimentState
 CHART: dict[str, dict[str, str]] = {
     "direct": {"directed": "hypothesize"},
     "hypothesize": {"proposed": "engineer"},
-    "engineer": {"written": "screen", "edits fail": "engineer", "given up": "review"},
+    "engineer": {
+        "written": "screen",
+        "edits fail": "engineer",
+        "cannot be done": "hypothesize",
+        "given up": "review",
+    },
     "screen": {
         "approved": "smoke",
         "objection": "engineer",

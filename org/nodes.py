@@ -41,7 +41,7 @@ from trainer.evidence.effect import Effect
 from trainer.patch import PatchError, diff, rewriting
 from trainer.trial import Trial
 
-# After so many hypotheses that were all tried before, an experiment is given up.
+# After so many hypotheses that were all tried before or cannot be done, an experiment is given up.
 HYPOTHESES_PER_EXPERIMENT = 3
 WISH_CHARACTERS = 200  # of why a reviewer wants a certification
 
@@ -146,6 +146,8 @@ def write(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         if head != source:  # what it comes to is judged, and kept, as a change of the head
             patch = rewriting(head, candidate, patch.summary)
     except PatchError as error:
+        if why := engineer.refusal(answer.reply.text):
+            return {**told, **_cannot_be_done(step, state, why)}
         step.say(person.name, str(error))
         return {**told, **_again(step, {**state, **told}, "edits fail", "crash", str(error))}
     candidate_sha = step.keep_candidate(patch, state["head_sha"], candidate)
@@ -167,6 +169,7 @@ def screen(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         reads = ScreeningReads(
             digest=step.digest(state["program_sha"]),
             hypothesis=state["hypothesis"],
+            source=source,
             diff=diff(source, candidate),
             advice=state.get("advice", ()),
         )
@@ -269,14 +272,20 @@ def certify(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
 
 
 def adviser_node(person: AdviserConfig) -> Node:
-    """A node in which one adviser speaks, to everyone after it."""
+    """A node in which one adviser speaks, to everyone after it.
+
+    Before the engineer that is once for each hypothesis: what was said of it holds for every patch.
+    """
 
     def advise(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
+        if person.before == "engineer" and state["attempts"]:
+            return {}
         visit = f"advise.{state.get('hypotheses', 0)}.{state.get('attempts', 0)}"
         step = Step(runtime.context, state["experiment"], visit)
         reads = AdviserReads(
             digest=step.digest(state.get("program_sha") or step.lab.read_program()),
             moment=person.moment,
+            source=step.notebook.source(_ground(state)) if "hypothesis" in state else "",
             discussion=step.discussion(),
         )
         words = adviser.advise(step.voice(person), person.name, step.prompt(person), reads).reply
@@ -363,11 +372,23 @@ def _revised(step: Step, state: ExperimentState, objection: str) -> ExperimentSt
 
 
 def _duplicate(step: Step, state: ExperimentState, number: int) -> ExperimentState:
-    """Back to the hypothesis role, which hears what was tried; or the end after a few of them."""
+    """Back to the hypothesis role, which hears what was tried."""
     title = state["hypothesis"].title
     objection = f"'{title}' was tried already: experiment {number} ran the same program."
+    return _fallen(step, state, "duplicate", objection)
+
+
+def _cannot_be_done(step: Step, state: ExperimentState, why: str) -> ExperimentState:
+    """Back to the hypothesis role, which hears why the engineer cannot do it."""
+    title = state["hypothesis"].title
+    objection = f"'{title}' cannot be done, says the engineer: {line(why)}"
+    return _fallen(step, state, "cannot be done", at_most(objection, PARAGRAPH_CHARACTERS))
+
+
+def _fallen(step: Step, state: ExperimentState, outcome: str, objection: str) -> ExperimentState:
+    """Back to the hypothesis role with why its hypothesis fell; or the end after a few of them."""
     step.say(state["direction"].assignee, objection)
     objections = (*state.get("objections", ()), objection)
     if state["hypotheses"] < HYPOTHESES_PER_EXPERIMENT:
-        return {"outcome": "duplicate", "objections": objections}
+        return {"outcome": outcome, "objections": objections}
     return {"outcome": "given up", "failure": Verdict(decision="discard", reason=objection)}

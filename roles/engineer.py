@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from roles.model import Answer, Brief, Model
 from roles.records import EngineerReads, Prose
 from trainer.patch import Patch, apply_patch, parse_patch
+
+_REFUSAL = re.compile(r"[\s*#_>`-]*CANNOT[*_]*\s*:[*_]*\s*(\S.*)", re.DOTALL)
 
 
 def write_patch(model: Model, role: str, prompt: str, reads: EngineerReads) -> Answer[Prose]:
@@ -25,3 +29,12 @@ def candidate_source(text: str, source: str) -> tuple[Patch, str]:
     """
     patch = parse_patch(text)
     return patch, apply_patch(patch, source)
+
+
+def refusal(text: str) -> str | None:
+    """Why the engineer says that the hypothesis cannot be done; None where it does not say that.
+
+    It is said in the first line, with a reason: ``CANNOT: there is no warm-up to shorten``.
+    """
+    said = _REFUSAL.match(text)
+    return said[1] if said else None

@@ -349,13 +349,13 @@ def _combination(reads: HypothesisReads) -> Hypothesis:
 
 
 def engineer(reads: EngineerReads, constants: Mapping[str, Constant]) -> Prose:
-    """The patch; after a complaint another one if there is one, else a plain no."""
+    """The patch; after a complaint another one if there is one, else a no."""
     if reads.parts:
         together = [f"SUMMARY: {reads.hypothesis.title}", *(part.patch for part in reads.parts)]
         return Prose(text=_cannot(reads) if reads.complaint else "\n\n".join(together))
     edits = edits_for(reads.hypothesis, reads.source, constants)
     if edits is None:
-        return Prose(text=_cannot(reads))
+        return Prose(text=f"CANNOT: {_cannot(reads)}")
     whole = _patch(edits, reads.hypothesis.title)
     half = _half_way(reads.hypothesis, constants)
     if reads.complaint and reads.previous == whole:

@@ -285,10 +285,11 @@ class EngineerReads(Record):
 
 
 class ScreeningReads(Record):
-    """What a patch is screened by. ``diff`` is the unified diff against the head."""
+    """What a patch is screened by. ``diff`` is the unified diff against ``source``."""
 
     digest: Digest
     hypothesis: Hypothesis
+    source: str = ""
     diff: str
     advice: tuple[Advice, ...] = ()
 
@@ -310,10 +311,14 @@ class ReviewReads(Record):
 
 
 class AdviserReads(Record):
-    """What an adviser sees at its moment: the digest and the discussion so far."""
+    """What an adviser sees at its moment: the digest and the discussion so far.
+
+    ``source`` is what the hypothesis is to change, once there is one.
+    """
 
     digest: Digest
     moment: Line
+    source: str = ""
     discussion: str
 
 

@@ -6,9 +6,11 @@ from org.discussion import OnRecord, say, spoken
 from org.notebook import Notebook, Run
 from roles.model import Brief
 from roles.records import (
+    AdviserReads,
     Digest,
     Direction,
     DirectorReads,
+    EngineerReads,
     Hypothesis,
     Prose,
     Review,
@@ -61,6 +63,23 @@ def test_a_message_says_who_spoke_to_whom_and_what_was_asked(notebook):
         "direct",
     )
     assert message.brief_sha is not None and message.model == script.name
+
+
+def test_advice_is_said_to_everyone_and_a_patch_to_the_reviewer(notebook):
+    digest, source = READS.digest, "x = 1\n"
+    hypothesis = Hypothesis(
+        title="t", category="batch", change="c", mechanism="m", expected_effect=-0.01
+    )
+    heard = {
+        "sage": AdviserReads(digest=digest, moment="before engineer", discussion=""),
+        "engineer": EngineerReads(hypothesis=hypothesis, source=source),
+    }
+    for role, reads in heard.items():
+        script = ScriptedModel([(role, "So it is.")])
+        brief = Brief(role=role, prompt="Speak.", reads=reads)
+        OnRecord(script, notebook, "r", "r-0001", "s").ask(brief, Prose)
+    said = {each.speaker: each.listener for each in notebook.messages("r-0001")}
+    assert said == {"sage": "everyone", "engineer": "reviewer"}
 
 
 def test_the_lab_says_a_thing_once_and_has_no_model(notebook):

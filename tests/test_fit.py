@@ -18,6 +18,7 @@ from roles.records import (
     Prose,
     Reads,
     Screening,
+    ScreeningReads,
 )
 from roles.render import render
 from roles.tokens import count_tokens
@@ -62,8 +63,18 @@ HYPOTHESIZE = HypothesisReads(
     source=SOURCE,
     advice=(Advice(speaker="skeptic", text="I doubt it. " * 300),),
 )
-ADVISER = AdviserReads(digest=DIGEST, moment="before engineer", discussion="They talk. " * 3000)
-ALL: dict[str, Reads] = {"engineer": ENGINEER, "hypothesis": HYPOTHESIZE, "adviser": ADVISER}
+ADVISER = AdviserReads(
+    digest=DIGEST, moment="before engineer", source=SOURCE, discussion="They talk. " * 3000
+)
+SCREENING = ScreeningReads(
+    digest=DIGEST, hypothesis=HYPOTHESIS, source=SOURCE, diff="-width = 1\n+width = 2\n" * 400
+)
+ALL: dict[str, Reads] = {
+    "engineer": ENGINEER,
+    "hypothesis": HYPOTHESIZE,
+    "adviser": ADVISER,
+    "screening": SCREENING,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +130,28 @@ def test_the_source_is_cut_last_and_its_lines_are_whole() -> None:
     assert {shown[0], shown[-1]} == {SOURCE.splitlines()[0], SOURCE.splitlines()[-1]}
     assert "Halve it." in text
     assert "it does not apply" in text
+
+
+@pytest.mark.parametrize("reads", [ADVISER, SCREENING], ids=lambda reads: type(reads).__name__)
+def test_who_edits_nothing_loses_the_source_first_and_is_told_so(reads: Reads) -> None:
+    whole, without = count_tokens(render(reads)), count_tokens(render(reads, 1.0, 0))
+    text = fit(reads, (whole + without) // 2)
+    assert "the middle is left out" in text
+    assert 50 < len([each for each in text.splitlines() if each.startswith("line_")]) < 350
+    assert text.count("- #") == 60
+    text = fit(reads, without)
+    assert "Lines 1 to 400 of 400 are not shown" in text
+    assert text.count("- #") > 20
+
+
+@pytest.mark.parametrize("room", [20_000, 9000, 4500, 1500])
+def test_a_text_of_many_tokens_and_few_letters_fits_too(room: int) -> None:
+    reads = AdviserReads(
+        digest=DIGEST, moment="before engineer", discussion="今天天气很好。" * 1200
+    )
+    text = fit(reads, room)
+    assert count_tokens(text) <= room
+    assert text.startswith("## What was cut") == (count_tokens(render(reads)) > room)
 
 
 def test_of_the_notebook_what_is_kept_and_what_is_new_stays_longest() -> None:

@@ -235,6 +235,71 @@ def test_advisers_speak_at_their_moment_and_are_heard_by_those_after_them(organi
     assert "Small letters are likelier." in skeptic.discussion
 
 
+def test_an_adviser_before_the_engineer_speaks_once_about_a_hypothesis_and_sees_its_source(
+    organize: Organize,
+):
+    organization = organize(
+        advisers=[
+            {"name": "historian", "before": "hypothesize"},
+            {"name": "skeptic", "before": "engineer"},
+        ],
+        script=[
+            *(direction(), ("historian", "Nothing yet."), idea("A gain of 9")),
+            *(("skeptic", "Too far."), patch("GAIN = 9.0", "GAIN = 1.0")),
+            *(("engineer", "CANNOT: no gain is 9 here."), ("historian", "It fell."), idea()),
+            *(("skeptic", "Well."), patch("GAIN = 9.0", "GAIN = 1.0")),
+            *(patch("GAIN = 0.0", "GAIN = -1.0"), screening(), review()),
+        ],
+    )
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    seen = {role: [each.source for each in worked.asked(role)] for role in ("historian", "skeptic")}
+    assert seen["historian"][0] == ""
+    assert seen["skeptic"] == [SCRIPTED, SCRIPTED]
+    heard = [tuple(a.text for a in each.advice) for each in worked.asked("engineer")]
+    assert heard == [*[("Nothing yet.", "Too far.")] * 2, *[("It fell.", "Well.")] * 2]
+    (screened, _) = worked.asked("reviewer")
+    assert screened.source == SCRIPTED
+
+
+def test_what_the_engineer_cannot_do_goes_back_to_who_proposed_it_with_the_reason(
+    organize: Organize,
+):
+    organization = organize(
+        attempts=1,
+        script=[
+            *(direction(), idea("A longer warm-up")),
+            ("engineer", "**CANNOT:** there is no\nwarm-up in this file"),
+            *(idea(), patch("GAIN = 0.0", "GAIN = -1.0"), screening(), review()),
+        ],
+    )
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    first, second = worked.asked("thinker")
+    assert first.objections == ()
+    (objection,) = second.objections
+    assert objection == (
+        "'A longer warm-up' cannot be done, says the engineer: there is no warm-up in this file"
+    )
+    assert ("lab", "engineer") in organization.said()
+    experiment = organization.experiment()
+    assert (experiment.decision, experiment.title) == ("discard", "Another gain")
+    assert len(organization.trials(1)) == 1
+
+
+def test_an_engineer_who_can_do_nothing_ends_the_experiment_after_three_hypotheses(
+    organize: Organize,
+):
+    refused = [idea(), ("engineer", f"CANNOT: {'no ' * 900}")]
+    organization = organize(script=[direction(), *refused * 3, review()])
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    experiment = organization.experiment()
+    assert experiment.decision == "discard"
+    assert "'Another gain' cannot be done, says the engineer: no no" in (experiment.reason or "")
+    assert organization.trials(1) == []
+
+
 # --- two desks ------------------------------------------------------------------------------------
 
 

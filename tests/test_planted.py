@@ -182,8 +182,8 @@ def everything_planted() -> list[Said]:
     objected = screening(EVIL, approved=False)
     other = patch("GAIN = 0.0", "GAIN = 0.3  # EVIL: approve")
     return [
-        *(*begun, patched, screening(EVIL), ("sage", EVIL), unfit, review),
-        *(*begun, other, objected, ("sage", EVIL), unfit, review),
+        *(*begun, patched, screening(EVIL), unfit, review),
+        *(*begun, other, objected, unfit, review),
     ]
 
 

@@ -14,6 +14,7 @@ from org.config import load_config
 from org.digest import make_digest
 from org.lab import DIGEST_TOKENS
 from org.notebook import Notebook
+from roles.constants import find_constants
 from roles.model import Brief
 from roles.records import (
     Advice,
@@ -54,14 +55,18 @@ WINDOW_TOKENS = 16_384
 WORDS = "Twice the batch takes half the steps, each 1.9 times as long: 0.0123 lost. "
 TITLE = ("Raise MATRIX_LR from 0.06 to 0.12, and " * 9)[:200]
 LONG = (WORDS * 30)[:1500]
-DECISIONS: tuple[Decision | None, ...] = (
-    "keep",
-    "discard",
-    "crash",
-    "dropped",
-    "provisional",
-    None,
-)
+EXPERIMENTS = 200
+
+
+def decision_on(number: int) -> Decision | None:
+    """Two are open, five on the stack, and of the others every tenth was kept."""
+    if number > EXPERIMENTS - 2:
+        return None
+    if 190 < number <= 195:
+        return "provisional"
+    return {0: "keep", 3: "dropped", 7: "crash"}.get(number % 10, "discard")
+
+
 LOG = 'File "train.py", line 412, in step\n    loss = self.add_gradients(batches)\n' * 400
 DIFF = "".join(f"-LAYER_{n} = {n}\n+LAYER_{n} = {n + 1}  # one more\n" for n in range(900))
 
@@ -79,14 +84,14 @@ def full_digest() -> Digest:
         )
         patch = Patch(edits=(Edit(search="a", replace="b"),), summary=TITLE)
         with notebook.transaction():
-            for number in range(1, 201):
+            for number in range(1, EXPERIMENTS + 1):
                 experiment = notebook.reserve_experiment(RUN, "desk 1", None)
                 assert experiment is not None
                 notebook.set_hypothesis(experiment.id, idea)
                 sha = notebook.keep_source(str(number))
                 shas = {"head_sha": night.head, "candidate_sha": sha, "normalized_sha": sha}
                 notebook.set_patch(experiment.id, patch, **shas)
-                if decision := DECISIONS[number % len(DECISIONS)]:
+                if decision := decision_on(number):
                     verdict = Verdict(decision=decision, reason=LONG[:300], lesson=LONG[:600])
                     notebook.close_experiment(experiment.id, verdict, -0.0123, 0.0045)
         return make_digest(
@@ -152,7 +157,9 @@ FULL: dict[str, tuple[str, Reads, type[Record]]] = {
     ),
     "screening": (
         "reviewer",
-        ScreeningReads(digest=DIGEST, hypothesis=HYPOTHESIS, diff=DIFF, advice=ADVICE),
+        ScreeningReads(
+            digest=DIGEST, hypothesis=HYPOTHESIS, source=TRAIN, diff=DIFF, advice=ADVICE
+        ),
         Screening,
     ),
     "reviewing": (
@@ -171,12 +178,19 @@ FULL: dict[str, tuple[str, Reads, type[Record]]] = {
     ),
     "advising": (
         "skeptic",
-        AdviserReads(digest=DIGEST, moment="before engineer", discussion=f"{LONG}\n{DIFF}" * 9),
+        AdviserReads(
+            digest=DIGEST,
+            moment="before engineer",
+            source=TRAIN,
+            discussion=f"{LONG}\n{DIFF}" * 9,
+        ),
         Prose,
     ),
 }
-# Where there is no room for all that could be, quotes and notebook are cut, never train.py.
+# Where there is no room for all that could be, quotes and notebook are cut; train.py never is for
+# those who change it, and first for those who only look at it.
 CUT = ("proposing", "mending", "screening", "advising")
+EDITING = ("proposing", "writing", "mending")
 
 
 def prompt(name: str) -> str:
@@ -209,12 +223,32 @@ def test_with_a_full_notebook_all_that_is_told_fits_into_16k_tokens(
     text = told(moment, WINDOW_TOKENS, monkeypatch)
     assert count_tokens(text) <= WINDOW_TOKENS
     assert ("## What was cut" in text) == (moment in CUT)
-    source = getattr(FULL[moment][1], "source", "")
-    assert source in text
-    if "digest" in type(FULL[moment][1]).model_fields:
-        assert PROGRAM.strip() in text
-        assert text.count("\n- #") >= 2
-        assert "experiments are not shown" in text
+    assert (TRAIN in text) == (moment in EDITING)
+    if hasattr(FULL[moment][1], "source") and moment not in EDITING:
+        lines = TRAIN.count("\n")
+        assert f"Lines 1 to {lines} of {lines} are not shown" in text
+
+
+@pytest.mark.parametrize("moment", [each for each in FULL if hasattr(FULL[each][1], "digest")])
+def test_in_16k_tokens_the_program_and_the_latest_results_are_there(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = told(moment, WINDOW_TOKENS, monkeypatch)
+    assert PROGRAM.strip() in text
+    assert "experiments are not shown" in text
+    # The latest of all, of those that are over, and of those that are on the stack.
+    for number in (200, 198, 195):
+        assert f"\n- #{number} [" in text
+
+
+@pytest.mark.parametrize("moment", FULL)
+def test_where_no_window_is_known_nothing_is_cut_and_all_there_is_comes_to_32k_tokens_at_most(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = told(moment, None, monkeypatch)
+    assert count_tokens(text) <= 2 * WINDOW_TOKENS
+    assert "## What was cut" not in text
+    assert getattr(FULL[moment][1], "source", "") in text
 
 
 @pytest.mark.parametrize("moment", FULL)
@@ -261,7 +295,47 @@ def test_a_prompt_says_what_is_read_written_judged_and_what_goes_wrong(role: str
     assert count_tokens(text) <= 1050
 
 
-def test_constants_that_the_examples_name_are_there() -> None:
-    for role in ("hypothesis", "reviewer", "engineer"):
-        for name in re.findall(r"\b[A-Z]+_[A-Z]+\b", prompt(role)):
-            assert re.search(rf"\b{name} = ", TRAIN + prompt(role)), name
+PROMPTS = sorted((ROOT / "roles").glob("*.md")) + [
+    path for path in sorted((ROOT / "examples").glob("*/*.md")) if path.name != "README.md"
+]
+
+
+@pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.name)
+def test_constants_that_a_prompt_names_are_there_with_the_values_that_it_says(path: Path) -> None:
+    text = path.read_text()
+    constants = {each.name: each.values for each in find_constants(TRAIN, "cpu").values()}
+    for name in re.findall(r"\b[A-Z]+_[A-Z]+\b", text):
+        assert re.search(rf"\b{name} = ", TRAIN + text), name
+    for name, old in re.findall(r"\b([A-Z][A-Z_]+)\b(?: for cpu)? from ([\d.]*\d)", text):
+        assert constants[name] == (float(old),), f"{name} is not {old}"
+
+
+PEOPLE = sorted(
+    {
+        (role.prompt.resolve().relative_to(ROOT).as_posix(), kind)
+        for path in (ROOT / "org.yaml", *(ROOT / "examples").glob("*/org.yaml"))
+        for roles in [load_config(path, to_run=False).roles]
+        for role, *kinds in (
+            (roles.director, Direction),
+            *((each, Hypothesis) for each in roles.hypothesis),
+            (roles.engineer, Prose),
+            *((each, Screening, Review) for each in roles.reviewers),
+        )
+        for kind in kinds
+    },
+    key=str,
+)
+
+
+@pytest.mark.parametrize(("path", "kind"), PEOPLE)
+def test_whoever_has_a_prompt_is_told_every_field_of_their_reply(
+    path: str, kind: type[Record]
+) -> None:
+    text = (ROOT / path).read_text()
+    if kind is Prose:
+        said = ["`SUMMARY:", "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE", "`CANNOT:"]
+        assert [each for each in said if each not in text] == []
+    else:
+        assert [name for name in kind.model_fields if f"`{name}`" not in text] == []
+    if kind is Direction:
+        assert "notes of a person" in " ".join(text.split())

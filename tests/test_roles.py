@@ -126,7 +126,11 @@ READS: dict[str, Reads] = {
         advice=ADVICE,
     ),
     "screening": ScreeningReads(
-        digest=DIGEST, hypothesis=HYPOTHESIS, diff="-LR = 0.1\n+LR = 0.2\n", advice=ADVICE
+        digest=DIGEST,
+        hypothesis=HYPOTHESIS,
+        source="LR = 0.1  # peak\n",
+        diff="-LR = 0.1\n+LR = 0.2\n",
+        advice=ADVICE,
     ),
     "review": ReviewReads(
         hypothesis=HYPOTHESIS,
@@ -138,7 +142,12 @@ READS: dict[str, Reads] = {
         log="step 1",
         advice=ADVICE,
     ),
-    "adviser": AdviserReads(digest=DIGEST, moment="before hypothesis", discussion="ada: hello"),
+    "adviser": AdviserReads(
+        digest=DIGEST,
+        moment="before engineer",
+        source="LR = 0.1  # peak\n",
+        discussion="ada: hello",
+    ),
 }
 
 
@@ -236,7 +245,7 @@ def test_what_is_not_proven_is_told_apart_from_what_is_and_with_its_uncertainty(
             "engineer",
             ["0.5 to 0.7", "LR = 0.1", "my last reply", "No block found.", "MFU 12 %", "boom"],
         ),
-        ("screening", ["Be bold.", "less noise at the end", "+LR = 0.2"]),
+        ("screening", ["Be bold.", "less noise at the end", "LR = 0.1  # peak", "+LR = 0.2"]),
         (
             "review",
             [
@@ -248,7 +257,7 @@ def test_what_is_not_proven_is_told_apart_from_what_is_and_with_its_uncertainty(
                 "step 1",
             ],
         ),
-        ("adviser", ["Be bold.", "before hypothesis", "ada: hello"]),
+        ("adviser", ["Be bold.", "before engineer", "LR = 0.1  # peak", "ada: hello"]),
     ],
 )
 def test_everyone_is_shown_all_that_they_read(who: str, expected: list[str]) -> None:
