@@ -211,10 +211,17 @@ class Desks:
 
 
 def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelError) -> None:
-    """End an experiment for which a model could not be brought to answer."""
-    lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
-    verdict = Verdict(decision="crash", reason=f"a model failed: {error}"[:PARAGRAPH_CHARACTERS])
-    lab.notebook.close_experiment(experiment.id, verdict, None, None)
+    """End an experiment for which a model could not be brought to answer.
+
+    A verdict that is there already stands: whoever speaks after the review changes nothing in it.
+    """
+    if lab.notebook.experiment(experiment.id).decision is not None:
+        lab.onlooker.note(f"experiment {experiment.number} is closed; after that {error}")
+    else:
+        lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
+        reason = f"a model failed: {error}"[:PARAGRAPH_CHARACTERS]
+        verdict = Verdict(decision="crash", reason=reason)
+        lab.notebook.close_experiment(experiment.id, verdict, None, None)
     saver.delete_thread(experiment.id)
 
 
