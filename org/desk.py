@@ -78,7 +78,8 @@ def _work_all(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
     try:
         go_on(lab)
         reasons = Desks(lab, chart, saver).work()
-        if not reasons and not lab.stop.is_set():
+        # A desk that was closed keeps nothing from being proven; without a device nothing can be.
+        if lab.devices.names and not lab.stop.is_set():
             certify_stack(lab, "end of the run")
     except Stopped:
         return []
@@ -134,6 +135,7 @@ class Desks:
         self.unfinished = deque(lab.notebook.experiments(closed=False))
         self.failures: Counter[str] = Counter()
         self.closed: dict[str, str] = {}
+        self.refused = 0
         self.penniless: set[str] = set()
         self.working: dict[Future[None], tuple[str, Experiment]] = {}
 
@@ -163,6 +165,18 @@ class Desks:
         count = len(lab.devices.all_names if most else lab.devices.names)
         return most_desks(count) if most else desks_needed(lab.notebook, count)
 
+    def _places(self) -> list[str]:
+        """The desks that should be at work now; another takes the place of one that was closed.
+
+        Not of one that was refused, which every other would be too; and there is nothing to do
+        where no device is left. There are never more than `_needed` says there may be.
+        """
+        if not self.lab.devices.names:
+            return []
+        every = (f"desk {number + 1}" for number in range(self._needed(most=True)))
+        open_desks = [desk for desk in every if desk not in self.closed]
+        return open_desks[: max(self._needed() - self.refused, 0)]
+
     def _occupy(self, pool: ThreadPoolExecutor) -> bool:
         """Give every desk that is needed and has nothing to do its next experiment.
 
@@ -171,7 +185,7 @@ class Desks:
         if not self.lab.going.is_set():
             return not self.lab.stop.is_set()
         busy = {desk for desk, _ in self.working.values()} | {*self.closed} | self.penniless
-        for desk in (f"desk {number + 1}" for number in range(self._needed())):
+        for desk in self._places():
             if desk in busy or self.lab.stop.is_set():
                 continue
             if (experiment := _next_experiment(self.lab, desk, self.unfinished)) is None:
@@ -197,6 +211,7 @@ class Desks:
             self.lab.onlooker.note(f"{desk}: the dollars are spent: {error}")
             self.penniless.add(desk)
         except (ModelRefused, LabError) as error:
+            self.refused += isinstance(error, ModelRefused)
             self._close(desk, error)
         except ModelError as error:
             self.failures[desk] += 1
