@@ -23,7 +23,7 @@ from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
-from trainer.trial import Trial
+from trainer.trial import Trial, annul, finished
 
 # Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
 STEPS_PER_EXPERIMENT = 200
@@ -114,13 +114,15 @@ def measure_baseline(lab: Lab) -> None:
 def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     trial_id = f"baseline-{seed}"
     place, what = f"trial {seed}", f"baseline, seed {seed}"
+    folder = lab.folder / "trials" / trial_id
+    if (before := finished(folder)) and before.outcome != "completed":
+        annul(folder)  # of an earlier start: the machine may have ended it, so it is run again
     trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, audit=True)
     lab.onlooker.doing(place, "")
     if trial.outcome != "completed":
-        log = lab.folder / "trials" / trial_id / "log.txt"
         raise LabError(
             f"the baseline {lab.config.train} {trial.outcome.replace('_', ' ')}:"
-            f" {trial.reason} (its log: {log})"
+            f" {trial.reason} (its log: {folder / 'log.txt'})"
         )
     lab.notebook.record_trial(trial_id, lab.run.id, None, "baseline", trial)
     lab.onlooker.measured(what, trial)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
+import pytest
+
+from org.lab import LabError
 from org.notebook import Experiment
 from org.onlooker import Nobody
 from org.verifying import verify
 from roles.model import Brief, ModelError
 from tests.organizations import (
+    NO_SANDBOX,
     Organization,
     Said,
     direction,
@@ -23,6 +28,7 @@ from tests.organizations import (
     wait_for,
     work,
 )
+from tests.sources import SCRIPTED
 
 Organize = Callable[..., Organization]
 
@@ -113,4 +119,26 @@ def test_what_is_on_the_stack_is_certified_also_where_a_desk_was_closed(organize
     assert "'director' is asked for reply 2" in reason
     assert organization.experiment(1).decision == "keep"
     assert len(kept_sources(organization)) == 2
+    assert faults(organization) == []
+
+
+# --- the baseline ---------------------------------------------------------------------------------
+
+
+def test_a_baseline_that_crashed_is_run_again_by_the_next_run(organize: Organize, tmp_path: Path):
+    ill = tmp_path / "ill"
+    check = f"""
+from pathlib import Path
+if Path({str(ill)!r}).exists():
+    raise MemoryError
+"""
+    organization = organize(source=check + SCRIPTED, more=NO_SANDBOX, script=[])
+    ill.touch()
+    for _ in range(2):
+        with pytest.raises(LabError, match=r"the baseline .* crashed: .*log\.txt"):
+            work(organization)
+    ill.unlink()
+    (reason,) = work(organization).reasons
+    assert "'director' is asked for reply 1" in reason
+    assert [each[:2] for each in organization.trials()] == [("baseline", "completed")] * 2
     assert faults(organization) == []
