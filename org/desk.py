@@ -23,7 +23,7 @@ from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.purse import BudgetSpent
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
-from trainer.trial import Trial
+from trainer.trial import Trial, annul, finished
 
 # Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
 STEPS_PER_EXPERIMENT = 200
@@ -78,7 +78,8 @@ def _work_all(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
     try:
         go_on(lab)
         reasons = Desks(lab, chart, saver).work()
-        if not reasons and not lab.stop.is_set():
+        # A desk that was closed keeps nothing from being proven; without a device nothing can be.
+        if lab.devices.names and not lab.stop.is_set():
             certify_stack(lab, "end of the run")
     except Stopped:
         return []
@@ -113,13 +114,15 @@ def measure_baseline(lab: Lab) -> None:
 def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     trial_id = f"baseline-{seed}"
     place, what = f"trial {seed}", f"baseline, seed {seed}"
+    folder = lab.folder / "trials" / trial_id
+    if (before := finished(folder)) and before.outcome != "completed":
+        annul(folder)  # of an earlier start: the machine may have ended it, so it is run again
     trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, audit=True)
     lab.onlooker.doing(place, "")
     if trial.outcome != "completed":
-        log = lab.folder / "trials" / trial_id / "log.txt"
         raise LabError(
             f"the baseline {lab.config.train} {trial.outcome.replace('_', ' ')}:"
-            f" {trial.reason} (its log: {log})"
+            f" {trial.reason} (its log: {folder / 'log.txt'})"
         )
     lab.notebook.record_trial(trial_id, lab.run.id, None, "baseline", trial)
     lab.onlooker.measured(what, trial)
@@ -134,6 +137,7 @@ class Desks:
         self.unfinished = deque(lab.notebook.experiments(closed=False))
         self.failures: Counter[str] = Counter()
         self.closed: dict[str, str] = {}
+        self.refused = 0
         self.working: dict[Future[None], tuple[str, Experiment]] = {}
 
     def work(self) -> list[str]:
@@ -162,6 +166,18 @@ class Desks:
         count = len(lab.devices.all_names if most else lab.devices.names)
         return most_desks(count) if most else desks_needed(lab.notebook, count)
 
+    def _places(self) -> list[str]:
+        """The desks that should be at work now; another takes the place of one that was closed.
+
+        Not of one that was refused, which every other would be too; and there is nothing to do
+        where no device is left. There are never more than `_needed` says there may be.
+        """
+        if not self.lab.devices.names:
+            return []
+        every = (f"desk {number + 1}" for number in range(self._needed(most=True)))
+        open_desks = [desk for desk in every if desk not in self.closed]
+        return open_desks[: max(self._needed() - self.refused, 0)]
+
     def _occupy(self, pool: ThreadPoolExecutor) -> bool:
         """Give every desk that is needed and has nothing to do its next experiment.
 
@@ -170,7 +186,7 @@ class Desks:
         if not self.lab.going.is_set():
             return not self.lab.stop.is_set()
         busy = {desk for desk, _ in self.working.values()} | {*self.closed}
-        for desk in (f"desk {number + 1}" for number in range(self._needed())):
+        for desk in self._places():
             if desk in busy or self.lab.stop.is_set():
                 continue
             if (experiment := _next_experiment(self.lab, desk, self.unfinished)) is None:
@@ -195,6 +211,7 @@ class Desks:
         except BudgetSpent as error:  # nothing new begins; a run with other dollars goes on with it
             self.lab.onlooker.note(f"{desk}: the dollars are spent: {error}")
         except (ModelRefused, LabError) as error:
+            self.refused += isinstance(error, ModelRefused)
             self._close(desk, error)
         except ModelError as error:
             self.failures[desk] += 1
@@ -209,10 +226,17 @@ class Desks:
 
 
 def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelError) -> None:
-    """End an experiment for which a model could not be brought to answer."""
-    lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
-    verdict = Verdict(decision="crash", reason=f"a model failed: {error}"[:PARAGRAPH_CHARACTERS])
-    lab.notebook.close_experiment(experiment.id, verdict, None, None)
+    """End an experiment for which a model could not be brought to answer.
+
+    A verdict that is there already stands: whoever speaks after the review changes nothing in it.
+    """
+    if lab.notebook.experiment(experiment.id).decision is not None:
+        lab.onlooker.note(f"experiment {experiment.number} is closed; after that {error}")
+    else:
+        lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
+        reason = f"a model failed: {error}"[:PARAGRAPH_CHARACTERS]
+        verdict = Verdict(decision="crash", reason=reason)
+        lab.notebook.close_experiment(experiment.id, verdict, None, None)
     saver.delete_thread(experiment.id)
 
 

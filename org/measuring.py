@@ -10,13 +10,17 @@ from typing import NamedTuple, TypeVar
 from org.lab import Lab, LabError, Stopped
 from org.notebook import Span, SpanKind
 from org.timings import spans_of
-from trainer.devices import Lease, LeaseAbandoned, NoDeviceLeft, in_trouble
+from trainer.devices import Lease, LeaseAbandoned, NoDeviceLeft
 from trainer.smoke import can_run_beside, smoke_test
-from trainer.trial import Trial, TrialAbandoned, TrialLost, run_trial
+from trainer.trial import Trial, TrialAbandoned, TrialLost, annul, run_trial
 
 LOSSES_PER_TRIAL = 3  # so often a trial that was lost is begun again, on whatever device is free
 
 T = TypeVar("T")
+
+
+class DeviceBroken(TrialLost):
+    """The baseline fails there too, so what ran says nothing of its source; it is set aside."""
 
 
 class Asker(NamedTuple):
@@ -36,8 +40,8 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
         Stopped: the trial was abandoned, or no device came free before the stop.
         LabError: the trial is lost over and over, or no device is left.
     """
-    lost = ""
-    for _ in range(LOSSES_PER_TRIAL):
+    lost, losses = "", 0
+    while losses < LOSSES_PER_TRIAL:
         _wait_while_paused(lab, asker)
         lab.onlooker.doing(asker.desk, f"{asker.what}: waiting for a device")
         asked, clock = time.time(), time.monotonic()
@@ -48,9 +52,11 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
                 )
                 try:
                     return work(device)
+                except DeviceBroken as error:
+                    lost = str(error)  # no loss of the trial's: there are so many devices, no more
                 except TrialLost as error:
-                    lost = str(error)
-                    if lab.devices.failed(device, f"{lost} {asked}"):
+                    lost, losses = str(error), losses + 1
+                    if lab.devices.lost(device):
                         _set_aside(lab, device, lost)
         except (LeaseAbandoned, TrialAbandoned):
             raise Stopped from None
@@ -92,8 +98,10 @@ def measure(
 
     Raises:
         TrialAbandoned, TrialLost: see `trainer.trial.run_trial`.
+        DeviceBroken: the device has proven to be; the trial is as if it had never been.
     """
     lab.onlooker.doing(asker.desk, asker.what, lab.setting.seconds)
+    folder = lab.folder / "trials" / trial_id
     began, clock = time.time(), time.monotonic()
     trial = run_trial(
         source,
@@ -101,18 +109,21 @@ def measure(
         setting=lab.setting,
         dataset=lab.dataset,
         device=device,
-        folder=lab.folder / "trials" / trial_id,
+        folder=folder,
         wall=lab.wall,
         precedence=lab.config.precedence,
         audit=audit,
         stop=lab.abandon,
     )
     held_seconds = time.monotonic() - clock
+    is_void = _is_broken(lab, device, trial)
+    span_id = annul(folder).name if is_void else trial_id
     lab.notebook.record_spans(
-        *spans_of(trial, trial_id, lab.run.id, asker.experiment, began, held_seconds)
+        *spans_of(trial, span_id, lab.run.id, asker.experiment, began, held_seconds)
     )
     lab.keep_time()
-    _judge(lab, device, trial)
+    if is_void:
+        raise DeviceBroken(trial.reason)
     return trial
 
 
@@ -145,13 +156,16 @@ def try_out(lab: Lab, asker: Asker, test_id: str, source: str) -> Trial:
         return on_device(
             lab, asker, lambda device: try_out_on(lab, asker, device, test_id, source), short=True
         )
-    with lab.beside:
-        try:
-            return try_out_on(lab, asker, None, test_id, source)
-        except TrialAbandoned:
-            raise Stopped from None
-        except TrialLost as error:
-            raise LabError(str(error)) from None
+    lost = ""
+    for _ in range(LOSSES_PER_TRIAL):
+        with lab.beside:
+            try:
+                return try_out_on(lab, asker, None, test_id, source)
+            except TrialAbandoned:
+                raise Stopped from None
+            except TrialLost as error:
+                lost = str(error)
+    raise LabError(lost)
 
 
 def try_out_on(lab: Lab, asker: Asker, device: Lease | None, test_id: str, source: str) -> Trial:
@@ -159,13 +173,14 @@ def try_out_on(lab: Lab, asker: Asker, device: Lease | None, test_id: str, sourc
 
     Raises:
         TrialAbandoned, TrialLost: see `trainer.smoke.smoke_test`.
+        DeviceBroken: see `measure`.
     """
     lab.onlooker.doing(asker.desk, f"{asker.what}: smoke test")
     began, clock = time.time(), time.monotonic()
     trial = _smoke_test(lab, device or "cpu", test_id, source)
     _keep(lab, asker, "smoke-tested", f"{test_id}/smoke-tested", device, began, clock)
-    if device:
-        _judge(lab, device, trial)
+    if device and _is_broken(lab, device, trial):
+        raise DeviceBroken(trial.reason)
     return trial
 
 
@@ -219,19 +234,34 @@ def _keep(
 # --- broken devices -----------------------------------------------------------------------------
 
 
-def _judge(lab: Lab, device: Lease, trial: Trial) -> None:
-    """Set a device aside on which one source after the other comes to grief by no fault of its own.
+def _is_broken(lab: Lab, device: Lease, trial: Trial) -> bool:
+    """Whether a device has proven, with this trial, to be what is at fault; it is set aside then.
 
-    What a broken device says a broken train.py may say too: the baseline, which is not, tells.
+    What a broken device says a broken train.py may say too, or nothing at all: so no words tell,
+    but the baseline, which is not broken. It is run where one source after the other fails, or one
+    that has completed before. A trial that was found again may be of another device.
     """
-    if trial.outcome != "crashed" or not in_trouble(trial.reason):
+    if trial.device != device:
+        return False
+    if trial.outcome == "completed":
         lab.devices.succeeded(device)
-    elif lab.devices.failed(device, trial.source_sha):
-        baseline = lab.notebook.source(lab.run.baseline_sha)
-        if _smoke_test(lab, device, f"probe-{time.time_ns()}", baseline).outcome == "completed":
-            lab.devices.succeeded(device)
-        else:
-            _set_aside(lab, device, trial.reason)
+        return False
+    is_second = lab.devices.failed(device, trial.source_sha)
+    if not is_second and lab.notebook.latest_trial(trial.source_sha) is None:
+        return False
+    if _runs_baseline(lab, device):
+        lab.devices.succeeded(device)
+        return False
+    _set_aside(lab, device, trial.reason)
+    return True
+
+
+def _runs_baseline(lab: Lab, device: Lease) -> bool:
+    baseline, test_id = lab.notebook.source(lab.run.baseline_sha), f"probe-{time.time_ns()}"
+    try:
+        return _smoke_test(lab, device, test_id, baseline).outcome == "completed"
+    except TrialLost:
+        return False
 
 
 def _set_aside(lab: Lab, device: Lease, why: str) -> None:

@@ -374,15 +374,21 @@ class Notebook:
         candidate_sha: str,
         normalized_sha: str,
     ) -> None:
-        self._update(
-            experiment_id,
-            patch_json=patch.model_dump_json(),
-            summary=patch.summary,
-            head_sha=head_sha,
-            candidate_sha=candidate_sha,
-            normalized_sha=normalized_sha,
-            seed=None,
-        )
+        """Keep the patch as it is now; another candidate is tried under a seed of its own.
+
+        The same one keeps its seed: a run that it has had, or has begun, is found by it.
+        """
+        with self.transaction():
+            before = self.experiment(experiment_id)
+            self._update(
+                experiment_id,
+                patch_json=patch.model_dump_json(),
+                summary=patch.summary,
+                head_sha=head_sha,
+                candidate_sha=candidate_sha,
+                normalized_sha=normalized_sha,
+                seed=before.seed if before.candidate_sha == candidate_sha else None,
+            )
 
     def settle_seed(self, experiment_id: str, seed: int) -> int:
         """The seed that the present candidate is tried under: the one settled before, or this."""

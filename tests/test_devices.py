@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainer import devices
-from trainer.devices import Devices, LeaseAbandoned, NoDeviceLeft, find_devices, in_trouble
+from trainer.devices import Devices, LeaseAbandoned, NoDeviceLeft, find_devices
 
 
 def waiting(pool: Devices, count: int) -> None:
@@ -83,15 +83,24 @@ def test_what_takes_seconds_goes_before_what_takes_a_trials_time(tmp_path: Path)
     assert served == [True, False, False]
 
 
-def test_a_device_fails_too_often_when_it_fails_twice_in_a_row_for_different_reasons(
-    tmp_path: Path,
-) -> None:
+def test_a_device_is_suspected_when_different_sources_fail_there_in_a_row(tmp_path: Path) -> None:
     pool = Devices(["cuda:0"], tmp_path)
     assert not pool.failed("cuda:0", "one source")
     assert not pool.failed("cuda:0", "one source")
     pool.succeeded("cuda:0")
     assert not pool.failed("cuda:0", "another")
     assert pool.failed("cuda:0", "a third")
+
+
+def test_trials_that_are_lost_in_a_row_are_counted_apart_from_sources_that_fail(
+    tmp_path: Path,
+) -> None:
+    pool = Devices(["cuda:0"], tmp_path)
+    assert not pool.failed("cuda:0", "one source")
+    assert not pool.lost("cuda:0")
+    pool.succeeded("cuda:0")
+    assert not pool.lost("cuda:0")
+    assert pool.lost("cuda:0")
 
 
 def test_a_device_that_was_set_aside_is_given_to_nobody(tmp_path: Path) -> None:
@@ -102,13 +111,6 @@ def test_a_device_that_was_set_aside_is_given_to_nobody(tmp_path: Path) -> None:
         pool.set_aside("cpu:1")
     with pytest.raises(NoDeviceLeft), pool.lease():
         pass
-
-
-def test_the_words_of_a_broken_device_are_known() -> None:
-    assert in_trouble("RuntimeError: CUDA error: unspecified launch failure")
-    assert in_trouble("torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered")
-    assert not in_trouble("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
-    assert not in_trouble("ValueError: the width must be even")
 
 
 def test_a_wait_can_be_stopped_and_leaves_the_line(tmp_path: Path) -> None:

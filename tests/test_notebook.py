@@ -126,8 +126,11 @@ def test_the_seed_of_a_candidate_is_settled_once_until_there_is_another_candidat
     assert notebook.settle_seed(experiment.id, 4) == 3
     sha = notebook.keep_source("candidate = 6\n")
     patch = Patch(edits=(Edit(search="a", replace="b"),))
-    notebook.set_patch(experiment.id, patch, head_sha=sha, candidate_sha=sha, normalized_sha="n")
+    shas = {"head_sha": sha, "candidate_sha": sha, "normalized_sha": "n"}
+    notebook.set_patch(experiment.id, patch, **shas)
     assert notebook.settle_seed(experiment.id, 4) == 4
+    notebook.set_patch(experiment.id, patch, **shas)  # put on the head again, after a kill
+    assert notebook.settle_seed(experiment.id, 5) == 4
 
 
 def test_of_two_open_experiments_with_the_same_program_only_the_later_one_repeats_it(notebook):

@@ -16,14 +16,7 @@ from pathlib import Path
 
 GLANCE_SECONDS = 0.1  # between two looks at a device that another process holds
 
-FAILURES_IN_A_ROW = 2  # of a device, before it is set aside
-
-# What a broken GPU says, and, alas, some programs that are: https://docs.nvidia.com/deploy/xid-errors/
-_TROUBLE = re.compile(
-    "CUDA error|CUDA driver|ECC error|device-side|no CUDA-capable device|fallen off the bus"
-    "|CUDNN_STATUS_(INTERNAL_ERROR|EXECUTION_FAILED)"
-    "|CUBLAS_STATUS_(INTERNAL_ERROR|EXECUTION_FAILED|NOT_INITIALIZED)"
-)
+FAILURES_IN_A_ROW = 2  # on a device, before it is suspected
 
 
 class LeaseAbandoned(Exception):
@@ -48,7 +41,7 @@ class Devices:
     """The devices of a lab, each given to one trial at a time, in the order of asking.
 
     What takes seconds (``short``) goes before what takes a trial's time. ``names`` are the devices
-    in use: one that fails `FAILURES_IN_A_ROW` times is to be set aside.
+    in use: one on which `FAILURES_IN_A_ROW` things go wrong is looked at, and may be set aside.
     Who holds a device holds the lock on its file in ``folder``, which shuts out threads and
     processes alike; the threads of one process wait for it in one line.
     """
@@ -62,6 +55,7 @@ class Devices:
         self._line: deque[object] = deque()
         self._short_line: deque[object] = deque()
         self._failures: dict[str, list[str]] = {name: [] for name in names}
+        self._losses = dict.fromkeys(names, 0)
         self._moved = threading.Condition()
 
     @contextmanager
@@ -80,21 +74,28 @@ class Devices:
             with self._moved:
                 self._moved.notify_all()
 
-    def failed(self, name: str, why: str) -> bool:
-        """Remember that something failed there by no fault of its own; True once it is too often.
+    def failed(self, name: str, source_sha: str) -> bool:
+        """Remember that a source did not complete there; True once too many have in a row.
 
-        ``why`` tells failures apart: the same one again, right after itself, is no further one.
+        The same source again, right after itself, is no further one.
         """
         with self._moved:
             failures = self._failures[name]
-            if why not in failures[-1:]:
-                failures.append(why)
+            if source_sha not in failures[-1:]:
+                failures.append(source_sha)
             return len(failures) >= FAILURES_IN_A_ROW
 
+    def lost(self, name: str) -> bool:
+        """Remember that a trial was lost there, by no fault of its source; True once too often."""
+        with self._moved:
+            self._losses[name] += 1
+            return self._losses[name] >= FAILURES_IN_A_ROW
+
     def succeeded(self, name: str) -> None:
-        """Forget the failures of a device: they were not in a row."""
+        """Forget what went wrong on a device: it was not in a row."""
         with self._moved:
             self._failures[name].clear()
+            self._losses[name] = 0
 
     def set_aside(self, name: str) -> None:
         """Give a device to nobody any more."""
@@ -134,11 +135,6 @@ class Devices:
         lease = Lease(name)
         lease.lock = descriptor
         return lease
-
-
-def in_trouble(words: str) -> bool:
-    """Whether the last words of a trial sound as if its device were at fault, and not train.py."""
-    return bool(_TROUBLE.search(words))
 
 
 def find_devices(wanted: str = "auto", threads: int = 1) -> list[str]:

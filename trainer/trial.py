@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import IO, Literal
 
@@ -168,7 +169,7 @@ def run_trial(
     with (folder / "supervisor.lock").open("a+") as lock:
         _wait_for_supervisor(lock, stop)  # one may be at work here for a run that was killed
         _refuse_another(folder, request)
-        if trial := _finished(folder):
+        if trial := finished(folder):
             return trial
         descendants.await_strays(folder)  # of a supervisor that was killed just now
         if stop.is_set():
@@ -177,13 +178,25 @@ def run_trial(
     with (folder / "supervisor.lock").open("a+") as lock:
         _wait_for_supervisor(lock, stop)
     supervisor.wait()
-    if trial := _finished(folder):
+    if trial := finished(folder):
         return trial
     descendants.await_strays(folder)
     if stop.is_set():
         raise TrialAbandoned(str(folder))
     said = (folder / "supervisor.txt").read_text(errors="replace").strip().splitlines()
     raise TrialLost(f"the supervisor of {folder} died: {said[-1] if said else 'silently'}")
+
+
+def finished(folder: Path) -> Trial | None:
+    """The trial that a folder holds, if it has ended."""
+    path = folder / "trial.json"
+    return Trial.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def annul(folder: Path) -> Path:
+    """Put a trial that says nothing of its source out of the way, to be run afresh; where it is now."""
+    places = (folder.with_name(f"{folder.name}-void-{number}") for number in count(1))
+    return folder.rename(next(place for place in places if not place.exists()))
 
 
 def pins(setting: Setting, dataset: Dataset, *, precedence: bool) -> dict[str, str]:
@@ -246,11 +259,6 @@ def _refuse_another(folder: Path, request: Request) -> None:
     path = folder / "request.json"
     if path.exists() and not Request.model_validate_json(path.read_text()).asks_the_same(request):
         raise ValueError(f"{folder} holds another trial; give every trial a folder of its own")
-
-
-def _finished(folder: Path) -> Trial | None:
-    path = folder / "trial.json"
-    return Trial.model_validate_json(path.read_text()) if path.exists() else None
 
 
 def _sha(content: bytes) -> str:
