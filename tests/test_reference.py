@@ -113,6 +113,11 @@ def test_after_a_certification_that_failed_the_head_is_worth_what_it_scores_now(
     assert drift_of(slowed) is None
 
 
+def test_two_states_of_the_machine_are_no_noise(slowed: Night) -> None:
+    # In each all runs of a source score the same: only what is usual makes it more than nothing.
+    assert run_spread(slowed.notebook, "cpu").bpb < 0.004
+
+
 def test_on_a_machine_that_is_as_it_was_the_runs_of_that_time_count_again(slowed: Night) -> None:
     notebook, seed = slowed.notebook, search_seed(slowed.notebook)
     for _ in range(5):
