@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 from benchmarks.nulls import null_edit
 from org.config import Config, load_config
 from org.desk import run
+from org.figures import counted
 from org.notebook import Notebook
 from org.opening import open_lab
 from org.results import read_results
@@ -96,6 +98,31 @@ def organization(folder: Path, experiments: int, seconds: float | None) -> Confi
     return load_config(folder / "org.yaml")
 
 
+CANDIDATES = """
+    select seed, val_bpb from trials
+    where rowid in (select max(rowid) from trials where purpose = 'candidate'
+        and outcome = 'completed' group by experiment)
+    order by rowid"""
+# Of those that ran under a seed and were ever the incumbent, the one that came of it.
+BEGINNING = """
+    select t.val_bpb from trials t join incumbents i on i.source_sha = t.source_sha
+    where t.seed = :seed and t.purpose in ('baseline', 'certify') and t.outcome = 'completed'
+    order by i.number desc limit 1"""
+
+
+def chains(notebook: Notebook) -> list[list[float]]:
+    """The runs that greed would hold against one another: for each seed the incumbent's, then all others.
+
+    autoresearch runs everything under one seed; here certifications change it, and greed then
+    begins anew. Of a run that was repeated, because it was disturbed, the repetition counts.
+    """
+    of_seed: dict[int, list[float]] = defaultdict(list)
+    for row in notebook.rows(CANDIDATES):
+        of_seed[row["seed"]].append(row["val_bpb"])
+    firsts = {seed: notebook.rows(BEGINNING, {"seed": seed}) for seed in of_seed}
+    return [[firsts[seed][0]["val_bpb"], *scores] for seed, scores in of_seed.items()]
+
+
 def greedy(first: float, scores: Sequence[float]) -> tuple[int, float]:
     """How many of these runs autoresearch would have kept, and the gain it would report."""
     best, keeps = first, 0
@@ -107,23 +134,21 @@ def greedy(first: float, scores: Sequence[float]) -> tuple[int, float]:
 
 def report(notebook: Notebook) -> list[str]:
     """What the organization made of changes that are none, and what greed would have."""
-    results = read_results(notebook)
-    rows = notebook.rows(
-        "select purpose, val_bpb from trials where outcome = 'completed' order by rowid"
-    )
-    first = next(row["val_bpb"] for row in rows if row["purpose"] == "baseline")
-    scores = [row["val_bpb"] for row in rows if row["purpose"] == "candidate"]
-    keeps, claimed = greedy(first, scores)
+    results, runs = read_results(notebook), chains(notebook)
+    greed = [greedy(first, scores) for first, *scores in runs]
+    keeps, claimed = sum(each for each, _ in greed), sum(gain for _, gain in greed)
     promotions = len(notebook.incumbents()) - 1
     gain = results.improvement.text if results.improvement else "none"
     stacked = notebook.rows("select count(*) as n from stack")[0]["n"]
     proofs = notebook.rows("select count(*) as n from trials where purpose = 'certify'")[0]["n"]
     noise = results.baseline.noise_bpb if results.baseline else 0.0
+    candidates = counted(sum(len(chain) - 1 for chain in runs), "candidate")
     return [
-        f"{len(scores)} candidates that change nothing; noise of one run {noise:.4f} bpb",
+        f"{candidates} that change nothing; noise of one run {noise:.4f} bpb",
         f"this organization: {stacked} changes went on the stack, {promotions} promotions, "
         f"claimed gain {gain} bpb; {proofs} runs for proof",
-        f"greedy on the same runs: {keeps} keeps, claimed gain {claimed:.4f} bpb",
+        f"greedy on the same runs, under {counted(len(runs), 'seed')}: {keeps} keeps, "
+        f"claimed gain {claimed:.4f} bpb",
         *(
             f"  {one.proof.says}: {one.effect.text if one.effect else ''} {one.proof.reason}"
             for one in results.certified

@@ -55,7 +55,8 @@ def _locals(function: ast.FunctionDef) -> set[str]:
         return set()
     stored = [n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     given = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
-    return {node.id for node in stored if len(node.id) > 1} - given
+    # Nor the function's own name, which is the same word.
+    return {node.id for node in stored if len(node.id) > 1} - given - {function.name}
 
 
 def _swaps(source: str) -> Iterator[tuple[Edit, str]]:

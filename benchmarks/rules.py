@@ -143,7 +143,7 @@ class StackRule:
         self.pair = pooled_pairs(self.differences, self.run)
         runs = self.fresh[self.incumbent]
         self.search_seed = runs[-1][0]
-        self.head_bpb = fresh_value(runs, self.search_seed, run=self.run, pair=self.pair)
+        self.head_bpb = fresh_value(runs, self.search_seed, run=self.run, pair=self.pair).bpb
         self.stack = []
         self.runs_since = 0
         self.latest = []

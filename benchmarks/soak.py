@@ -32,6 +32,7 @@ from org.verifying import verify
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for
 from tests.organizations import Organization, tiny_setting_on
 from tests.sources import SCRIPTED
+from trainer.evidence.stack import Value
 
 ROWS = 10
 COLUMNS = (
@@ -90,7 +91,7 @@ class Scales(Nobody):
         self.sizes: list[Size] = []
         self.rows: list[tuple[str, ...]] = []
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         self.sizes.append(Size.now(len(self.sizes) + 1))
         if len(self.sizes) % self.every == 0:
             self.rows.append(self._row())

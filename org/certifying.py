@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from statistics import fmean
 
+from org.claims import claimed
 from org.escape import TRIED_SINCE_CERTIFIED, latest_expected
 from org.lab import Lab
 from org.measuring import Asker, measure_soon
@@ -132,7 +133,7 @@ def _conduct(lab: Lab, proof: Proof) -> Proof | None:
     while (step := judged(lab.notebook, proof)).says == "more":
         lab.check_stop()
         _measure_pair(lab, proof, step)
-    lab.onlooker.certified(proof, step)
+    lab.onlooker.certified(proof, claimed(lab.notebook, proof.number, proof.purpose, step))
     if proof.purpose == "pruned":
         _end_pruning(lab, proof, step)
         return None
@@ -253,7 +254,8 @@ def _certificate(lab: Lab, proof: Proof, step: Certification) -> str:
     seeds = sorted(seed for seed, _ in _runs(lab.notebook, proof.source_sha, proof.seeds))
     audit = lab.notebook.audit_gain(proof.source_sha, proof.incumbent_sha, seeds)
     said = "" if audit is None else f"; on the audit text {audit:+.4f}".replace("-", "−")
-    effect = step.effect.text if step.effect else ""
+    told = claimed(lab.notebook, proof.number, proof.purpose, step)
+    effect = told.effect.text if told.effect else ""
     return (
         f"Certificate {proof.number}: {effect} for {_together(proof.size)}, "
         f"seeds {', '.join(map(str, seeds))}{said}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import hypot
+
 from org.noise import pair_spread, run_spread
 from org.notebook import Notebook
 from org.stack import stack
-from org.steady import shift_bpb
+from org.steady import worth_now
 from trainer.evidence.effect import Effect
-from trainer.evidence.stack import Placement, fresh_value, place, run_error
+from trainer.evidence.stack import Placement, Value, fresh_value, moved, place, run_error
 from trainer.setting import ProfileName
 
 HISTORY = 2000  # effects that say how much of a measured one to believe, the latest
@@ -37,11 +39,10 @@ def search_seed(notebook: Notebook) -> int:
     return notebook.fresh_runs(incumbent.source_sha, 1)[0][0] if incumbent else 1
 
 
-def head_bpb(notebook: Notebook, profile: ProfileName, seed: int) -> float:
-    """What the head is expected to score under a seed, on the machine as it is now, in bits per byte.
+def head_value(notebook: Notebook, profile: ProfileName, seed: int) -> Value:
+    """What the head is expected to score under a seed, on the machine as it is now.
 
-    The incumbent's fresh runs, by how much it scores otherwise since the machine drifted, and what
-    is on it.
+    What the incumbent is worth by the runs that count for it now, and what is on it.
 
     Raises:
         KeyError: the baseline has not been measured yet.
@@ -49,10 +50,21 @@ def head_bpb(notebook: Notebook, profile: ProfileName, seed: int) -> float:
     incumbent = notebook.incumbent()
     if incumbent is None:
         raise KeyError("the baseline has not been measured yet")
-    runs = notebook.fresh_runs(incumbent.source_sha)
-    spreads = {"run": run_spread(notebook, profile), "pair": pair_spread(notebook, profile)}
-    value = fresh_value(runs, seed, **spreads) + shift_bpb(notebook, incumbent.source_sha, seed)
-    return value + sum(change.expected_bpb for change in stack(notebook))
+    runs, shift_bpb = worth_now(notebook, incumbent.source_sha)
+    run, pair = run_spread(notebook, profile), pair_spread(notebook, profile)
+    value = fresh_value(runs, seed, run=run, pair=pair)
+    if shift_bpb:
+        value = Value(value.bpb + shift_bpb, hypot(value.error, pair.bpb))
+    return moved(value, [change.expected_bpb for change in stack(notebook)], pair)
+
+
+def head_bpb(notebook: Notebook, profile: ProfileName, seed: int) -> float:
+    """The same without its uncertainty, in bits per byte.
+
+    Raises:
+        KeyError: the baseline has not been measured yet.
+    """
+    return head_value(notebook, profile, seed).bpb
 
 
 def judge(

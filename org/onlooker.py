@@ -7,6 +7,7 @@ from typing import Protocol
 from org.notebook import Experiment
 from org.stack import Proof
 from trainer.evidence.certify import Certification
+from trainer.evidence.stack import Value
 from trainer.trial import Trial
 
 
@@ -22,7 +23,7 @@ class Onlooker(Protocol):
     def measured(self, what: str, trial: Trial) -> None:
         """A trial has ended."""
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         """An experiment has its verdict; what the head is expected to score now."""
 
     def certified(self, proof: Proof, step: Certification) -> None:
@@ -41,7 +42,7 @@ class Nobody:
     def measured(self, what: str, trial: Trial) -> None:
         pass
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         pass
 
     def certified(self, proof: Proof, step: Certification) -> None:

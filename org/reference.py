@@ -12,8 +12,9 @@ from trainer.devices import Lease
 def measure_reference(lab: Lab, desk: str, device: Lease) -> None:
     """Measure the incumbent once more if the machine has drifted since it was measured.
 
-    What it scores now moves what the head is expected to score (`org.head.head_bpb`), and counts
-    for nothing else: certifications measure both sides next to each other anyway. One desk does it.
+    What it scores now moves what the head is expected to score (`org.head.head_value`), and parts
+    the runs before the drift from those after it. It counts for no certificate: both sides of one
+    are measured next to each other anyway. One desk does it.
 
     Raises:
         TrialAbandoned, TrialLost: see `trainer.trial.run_trial`.

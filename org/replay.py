@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from org.claims import claims
 from org.figures import clock, counted, day_and_clock, duration, money
 from org.notebook import Experiment, Message, Notebook
 from org.notes import Note
@@ -271,14 +272,14 @@ class _Ear:
     def _proof_events(self) -> Iterator[Event]:
         for row in self._new(NEW_PROOFS):
             proof = Proof(**row)
-            passed = proof.says == "pass"
+            passed, effect = proof.says == "pass", claims(self._notebook).get(proof.number)
             yield Event(
                 row["ended"],
                 None,
                 f"certification {proof.number} {'passed' if passed else 'failed'}",
                 style="bold green" if passed else "bold yellow",
                 aside=f"{counted(proof.size, 'change')} · {one_line(proof.why)}",
-                text=f"{proof.effect.text}: {proof.reason}" if proof.effect else proof.reason,
+                text=f"{effect.text}: {proof.reason}" if effect else proof.reason,
             )
 
 

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from org.claims import claims, proven_gain
 from org.figures import Cost, effect_text
 from org.lab import LabError
 from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent, Notebook, Run
 from org.stack import Change, Proof, proofs, stack
-from trainer.evidence.effect import Effect, effect_of, tempered
+from trainer.evidence.effect import Effect
 from trainer.evidence.stack import provisional
 from trainer.setting import Setting
 
 READ_TOGETHER = 500  # experiments, where all are read one after the other
-EFFECTS = 500  # of certifications, the latest, that say how much of one was luck
 
 TRIAL_COLUMNS = (
     "t.experiment, t.source_sha, t.outcome, t.val_bpb, t.total_seconds, t.peak_memory_mb"
@@ -127,7 +127,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Certified:
-    """A certification that has ended, and the effect that it vouches for, luck taken out."""
+    """A certification that has ended, and the effect that it claims (`org.claims`)."""
 
     proof: Proof
     effect: Effect | None
@@ -138,17 +138,16 @@ class Results:
     """What a notebook came to, and its latest experiments and certifications in order.
 
     ``standings`` is how many experiments were kept, discarded, crashed or are open.
-    ``incumbent`` is the latest one, and ``improvement`` its effect against the baseline by the
-    fresh runs of both; both are None while nothing is certified. ``expected`` is what the stack
-    may bring. ``worked_seconds`` are wall seconds, breaks left out, ``device_seconds`` what all
-    trials took together: several devices may have spent them at the same time.
+    ``improvement`` is what was gained over the baseline by all certificates together
+    (`org.claims`), None while nothing is certified; ``expected`` is what the stack may bring.
+    ``worked_seconds`` are wall seconds, breaks left out, ``device_seconds`` what all trials took
+    together: several devices may have spent them at the same time.
     """
 
     baseline: Baseline | None
     experiments: tuple[Result, ...]
     experiments_count: int
     standings: Counter[str]
-    incumbent: Incumbent | None
     improvement: Effect | None
     expected: Effect | None
     stacked: int
@@ -173,17 +172,13 @@ def read_results(
     But for these it takes the same few short queries, however long the notebook is.
     """
     stacked, count = stack(notebook), notebook.experiments_count()
-    first, last = notebook.baseline(), notebook.incumbent()
-    improvement, expected, baseline = None, None, None
-    if first and last:
+    expected, baseline = None, None
+    if first := notebook.baseline():
         profile = setting_of(notebook.runs()[-1]).profile
         run, pair = run_spread(notebook, profile), pair_spread(notebook, profile)
         baseline = Baseline(first, run.bpb, _spent(_baseline_trials(notebook, first), None))
         if stacked:
             expected = provisional([change.expected_bpb for change in stacked], pair)
-        if last.number > first.number:
-            before, after = (notebook.fresh_runs(each.source_sha) for each in (first, last))
-            improvement = effect_of(after, before, run=run, pair=pair, kind="certified")
     (trials,) = notebook.rows("select total(count) as n, total(seconds) as sum from trials_totals")
     certified = read_certified(notebook, certifications)
     return Results(
@@ -193,8 +188,7 @@ def read_results(
         ),
         experiments_count=count,
         standings=Counter({row["standing"]: row["count"] for row in notebook.rows(STANDINGS)}),
-        incumbent=last if improvement else None,
-        improvement=improvement,
+        improvement=proven_gain(notebook),
         expected=expected,
         stacked=len(stacked),
         certified=certified,
@@ -253,19 +247,15 @@ def _baseline_trials(notebook: Notebook, baseline: Incumbent) -> Rows:
 
 
 def read_certified(notebook: Notebook, latest: int | None = None) -> tuple[Certified, ...]:
-    """The latest certifications that have ended, or all, each with its effect as it stood that day."""
-    known: list[Effect] = []
-    certified = []
+    """The latest certifications that have ended, or all, each with what it claims."""
+    told = claims(notebook)
     # One more, for the last one may be going on.
-    for proof in proofs(notebook, -1 if latest is None else latest + 1 + EFFECTS):
-        if proof.says is None:
-            continue
-        effect = proof.effect
-        if effect is not None and proof.purpose != "pruned":
-            known.append(effect)
-            effect = tempered(effect, known[-EFFECTS:]) if proof.says == "pass" else effect
-        certified.append(Certified(proof, effect))
-    return tuple(certified if latest is None else certified[len(certified) - latest :])
+    ended = [
+        Certified(proof, told.get(proof.number))
+        for proof in proofs(notebook, -1 if latest is None else latest + 1)
+        if proof.says is not None
+    ]
+    return tuple(ended if latest is None else ended[len(ended) - latest :])
 
 
 def read_result(notebook: Notebook, number: int) -> Result:

@@ -105,9 +105,10 @@ def headline(results: Results) -> str:
     if results.baseline is None:
         return "The baseline has not been measured yet."
     before = results.baseline.incumbent.val_bpb
-    if results.improvement is None or results.incumbent is None:
+    if results.improvement is None:
         return f"Nothing is certified yet: the baseline stands, val_bpb {before:.4f}."
-    gain, after = results.improvement, results.incumbent.val_bpb
+    gain = results.improvement
+    after = before + gain.bpb  # on the machine as it was for the baseline
     share = signed_percent(gain.bpb / before)
     return f"Proven gain: {gain.text} bpb, {before:.4f} → {after:.4f}, {share}"
 

@@ -9,6 +9,7 @@ import json
 import time
 from typing import Literal
 
+from org.claims import claimed
 from org.notebook import Experiment, Incumbent, Notebook, Row
 from org.tables import insert, update
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
@@ -181,14 +182,15 @@ def pass_proof(
     Raises:
         sqlite3.IntegrityError: the incumbent's number is taken: another one came first.
     """
+    told = claimed(notebook, proof.number, proof.purpose, step)
     with notebook.transaction() as db:
         _close(notebook, proof, step)
         insert(db, "incumbents", {"run": proof.run, **incumbent.model_dump()})
         for change, commit_sha in kept:
             update(db, "stack", change.number, {"commit_sha": commit_sha})
-            _leave(notebook, change, proof, "keep", step)
+            _leave(notebook, change, proof, "keep", told)
         for change in dropped:
-            _leave(notebook, change, proof, "dropped", step)
+            _leave(notebook, change, proof, "dropped", told)
 
 
 def _close(notebook: Notebook, proof: Proof, step: Certification) -> None:

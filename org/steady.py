@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from org.notebook import Notebook
-from trainer.evidence.steady import HISTORY_RUNS, disturbed, drift, same_speed
+from trainer.evidence.effect import Run
+from trainer.evidence.steady import HISTORY_RUNS, Timed, disturbed, drift, states
 from trainer.trial import Trial
 
 # The budget is processor time: the share of its wall time that a trial got a core for.
@@ -19,11 +22,37 @@ RATES = f"""
     select {RATE} as rate
     from trials where purpose = 'candidate' and outcome = 'completed' and rate > 0 and """
 
-# Of these the head's value is made, under the seed that candidates are tried under.
+# All runs of a source but those it was chosen by.
 MEASURED = f"""
-    select rowid, purpose, val_bpb, {RATE} as rate from trials
-    where source_sha = :sha and seed = :seed and outcome = 'completed'
-    and purpose in ('baseline', 'certify', 'reference') order by rowid"""
+    select rowid, seed, purpose, val_bpb, {RATE} as rate from trials
+    where source_sha = :sha and outcome = 'completed'
+    and +purpose in ('baseline', 'certify', 'reference') order by rowid"""
+
+REFERENCES = """
+    select count(*) as n from trials where source_sha = :sha and seed = :seed
+    and +purpose = 'reference' and outcome = 'completed'"""
+
+
+class Measured(NamedTuple):
+    """A run of a source that says what it is worth, and under which state of the machine it did."""
+
+    rowid: int
+    seed: int
+    is_reference: bool
+    val_bpb: float
+    rate: float | None
+    state: int
+
+
+class WorthNow(NamedTuple):
+    """The runs (seed, val_bpb) that say what a source is worth now, and by how much each is to move.
+
+    ``shift_bpb`` is how much worse the source scores on the machine as it is now than on that of
+    the runs, in bits per byte.
+    """
+
+    runs: list[Run]
+    shift_bpb: float
 
 
 def is_disturbed(notebook: Notebook, trial: Trial) -> bool:
@@ -40,40 +69,54 @@ def drifted(notebook: Notebook, source_sha: str, seed: int) -> float | None:
     None where it has hardly, or where too little was tried to tell. A head that is slower by its
     own making looks like a slower machine, once: the run that then is made shows that it is not.
     """
-    measured = notebook.rows(MEASURED, {"sha": source_sha, "seed": seed})
-    if not measured:
+    runs = [each for each in measured(notebook, source_sha) if each.seed == seed]
+    if not runs:
         return None
-    last = measured[-1]
-    latest = _rates(notebook, "rowid > :row order by rowid desc", last["rowid"])
+    last = runs[-1]
+    latest = _rates(notebook, "rowid > :row order by rowid desc", last.rowid)
     # A reference is measured because of the runs before it, and so under the same conditions.
     around = "rowid < :row order by rowid desc"
-    if last["purpose"] != "reference":
+    if not last.is_reference:
         around = "rowid > :row order by rowid"
-    return drift(_rates(notebook, around, last["rowid"]), latest)
+    return drift(_rates(notebook, around, last.rowid), latest)
 
 
-def shift_bpb(notebook: Notebook, source_sha: str, seed: int) -> float:
-    """By how much a source scores worse on the machine as it is now, in bits per byte.
+def measured(notebook: Notebook, source_sha: str) -> list[Measured]:
+    """The runs of a source that it was not chosen by, references too, in order."""
+    rows = notebook.rows(MEASURED, {"sha": source_sha})
+    runs = [Timed(row["seed"], row["rate"], row["purpose"] == "reference") for row in rows]
+    return [
+        Measured(row["rowid"], run.seed, run.is_reference, row["val_bpb"], run.rate, state)
+        for row, run, state in zip(rows, runs, states(runs), strict=True)
+    ]
 
-    The difference between its latest run as a reference and the run that counts for it under the
-    same seed: nothing but the machine is another. 0.0 where it was no reference yet, or where that
-    run was as fast: then the candidates are faster or slower by themselves, and the difference of
-    two runs is noise.
+
+def worth_now(notebook: Notebook, source_sha: str) -> WorthNow:
+    """What says how a source that was measured scores on the machine as it is now.
+
+    Its runs since the drift that its latest reference answers, that reference too. As long as
+    there is nothing but references since then, those before the drift, moved by the difference of
+    the two runs under the same seed: nothing but the machine is another.
     """
-    measured = notebook.rows(MEASURED, {"sha": source_sha, "seed": seed})
-    counted = [row for row in measured if row["purpose"] != "reference"]
-    if not counted or measured[-1]["purpose"] != "reference":
-        return 0.0
-    now, then = measured[-1], counted[-1]
-    if not (now["rate"] and then["rate"]) or same_speed(now["rate"], then["rate"]):
-        return 0.0
-    return float(now["val_bpb"] - then["val_bpb"])
+    runs = measured(notebook, source_sha)
+    last, counted = runs[-1], [each for each in runs if not each.is_reference]
+    if any(each.state == last.state for each in counted):
+        return WorthNow(_in_state(runs, last.state), 0.0)
+    then = next(each for each in reversed(counted) if each.seed == last.seed)
+    return WorthNow(_in_state(runs, then.state), last.val_bpb - then.val_bpb)
+
+
+def _in_state(runs: list[Measured], state: int) -> list[Run]:
+    """One run under each seed: that which counts, where there is a reference too."""
+    references_first = sorted(runs, key=lambda each: not each.is_reference)
+    of_seed = {each.seed: each.val_bpb for each in references_first if each.state == state}
+    return sorted(of_seed.items())
 
 
 def references_count(notebook: Notebook, source_sha: str, seed: int) -> int:
     """How often a source was measured again under a seed, because the machine had drifted."""
-    measured = notebook.rows(MEASURED, {"sha": source_sha, "seed": seed})
-    return sum(row["purpose"] == "reference" for row in measured)
+    (row,) = notebook.rows(REFERENCES, {"sha": source_sha, "seed": seed})
+    return int(row["n"])
 
 
 def _rates(notebook: Notebook, where: str, row: int) -> list[float]:

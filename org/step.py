@@ -9,7 +9,7 @@ from typing import TypeVar
 from org.approval import answer_to, questions
 from org.config import HypothesisConfig, RoleConfig, Roles
 from org.discussion import OnRecord, id_of, say
-from org.head import head_bpb, head_sha, judge, search_seed
+from org.head import head_sha, head_value, judge, search_seed
 from org.lab import GLANCE_SECONDS, Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.notes import answer_notes, notes_of, take_notes
@@ -266,4 +266,4 @@ class Step:
     def _told(self) -> None:
         profile, seed = self.lab.setting.profile, search_seed(self.notebook)
         closed = self.notebook.experiment(self.experiment.id)
-        self.lab.onlooker.closed(closed, head_bpb(self.notebook, profile, seed))
+        self.lab.onlooker.closed(closed, head_value(self.notebook, profile, seed))

@@ -17,6 +17,7 @@ from org.plain import one_line
 from org.reports import COLOURS
 from org.stack import Proof
 from trainer.evidence.certify import Certification
+from trainer.evidence.stack import Value
 from trainer.trial import Trial
 
 INDENT = (0, 0, 0, 5)  # cells before what is said of an experiment: right under its decision
@@ -65,7 +66,7 @@ class Terminal:
     def measured(self, what: str, trial: Trial) -> None:
         self.console.print(Text(f"  {what}: {_outcome(trial)}", style="dim"))
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         decision = experiment.decision or "open"
         line = Text(f"#{experiment.number:<3} ")
         line.append(f"{decision:<11}", style=COLOURS.get(decision, "default"))
@@ -74,8 +75,8 @@ class Terminal:
         reason = Text(one_line(experiment.reason or ""), style="dim")
         self.console.print(Padding(reason, INDENT))
         if decision == "provisional":
-            head = Text(f"the head is expected to score {head_bpb:.4f}", style="yellow")
-            self.console.print(Padding(head, INDENT))
+            expected = Text(f"the head is expected to score {head.text}", style="yellow")
+            self.console.print(Padding(expected, INDENT))
 
     def certified(self, proof: Proof, step: Certification) -> None:
         passed = step.says == "pass"

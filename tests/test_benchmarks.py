@@ -1,18 +1,30 @@
-"""The pure parts of the benchmarks: table, compressors, rewriting of a peer's train.py."""
+"""The pure parts of the benchmarks: table, compressors, A/A test, rewriting of a peer's train.py."""
 
 from __future__ import annotations
 
+import ast
 import random
+import re
+import symtable
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.aa import chains, greedy, report
 from benchmarks.compressors import COMPRESSORS, bits_per_byte
+from benchmarks.nulls import null_edit
 from benchmarks.peer import PeerError, Sizes, read_peer, rewrite
 from benchmarks.shim import attention
 from benchmarks.table import EQUAL, OURS, PEER, Figures, against_peer, table
 from benchmarks.trainer import TRAIN, resized, sizes_of
+from org.head import search_seed
+from org.notebook import Notebook
+from roles.records import Verdict
+from tests.notebooks import BASELINE_SCORES, RUN, Night, completed
+from trainer.patch import Patch, apply_patch
 
 SIZES = Sizes(depth=3, width=128, head_width=64, batch_tokens=4096, rows=4, pattern="L")
 
@@ -155,3 +167,92 @@ def test_our_train_py_takes_the_peers_sizes(tmp_path: Path) -> None:
     changed.write_text(resized(TRAIN.read_text(), SIZES, 256))
     assert sizes_of(changed) == SIZES
     assert sizes_of(TRAIN) != SIZES
+
+
+# --- edits that change nothing ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_an_edit_that_changes_nothing_gives_the_same_program_under_another_name(seed: int) -> None:
+    source = TRAIN.read_text()
+    edit, words = null_edit(source, random.Random(seed))
+    edited = apply_patch(Patch(edits=(edit,), summary=words), source)
+    assert edited != source
+    before, after = ast.parse(source), ast.parse(edited)
+    if named := re.fullmatch(r"Rename (\w+) in (\w+) \((\d+)\)", words):
+        name, function, number = named.groups()
+        assert name in locals_of(source, function)
+        for node in ast.walk(after):
+            if isinstance(node, ast.Name) and node.id == f"{name}_{number}":
+                node.id = name
+        assert ast.dump(before) == ast.dump(after)
+    else:  # two constants change places, of which neither needs the other
+        assert re.fullmatch(r"\w+ before \w+ \(\d+\)", words)
+        lines, moved = (sorted(map(ast.dump, tree.body)) for tree in (before, after))
+        assert lines == moved
+
+
+def locals_of(source: str, function: str) -> set[str]:
+    """The names that functions of this name write, in comprehensions too, and nobody hands in."""
+    tables, found = [(symtable.symtable(source, "train.py", "exec"), False)], set()
+    while tables:
+        table, is_within = tables.pop()
+        is_within = is_within or table.get_name() == function
+        tables.extend((child, is_within) for child in table.get_children())
+        if is_within:
+            symbols = table.get_symbols()
+            found |= {s.get_name() for s in symbols if s.is_local() and not s.is_parameter()}
+    return found
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Iterator[Night]:
+    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
+        night = Night(notebook)
+        night.measure_baseline()
+        yield night
+
+
+def tried(night: Night, number: int, *scores: float) -> None:
+    """An experiment whose candidate scored this, the last time after it had been disturbed."""
+    experiment = night.begin()
+    night.propose(experiment, f"Rename {number}")
+    seed = search_seed(night.notebook)
+    for count, score in enumerate(scores, start=1):
+        sha = night.notebook.keep_source(f"renamed {number}")
+        trial = completed(sha, seed, score)
+        trial_id = f"{experiment.id}-{seed}-{count}"
+        night.notebook.record_trial(trial_id, RUN, experiment.id, "candidate", trial)
+    night.close(experiment, Verdict(decision="discard", reason="", lesson=""))
+
+
+def certified_in_vain(night: Night, *scores: float) -> None:
+    """A certification that fails: from then on there is another seed to search under."""
+    renamed = night.notebook.keep_source("renamed")
+    for seed, score in enumerate(scores, start=1000):
+        for sha, bpb in ((renamed, score - 0.002), (night.head, score)):
+            trial = completed(sha, seed, bpb)
+            night.notebook.record_trial(f"certify-{sha[:12]}-{seed}", RUN, None, "certify", trial)
+
+
+def test_greed_keeps_whatever_is_lower_than_the_lowest_so_far() -> None:
+    keeps, gain = greedy(1.24, [1.25, 1.239, 1.2395, 1.236])
+    assert (keeps, gain) == (2, pytest.approx(0.004))
+
+
+def test_greed_is_replayed_from_the_incumbents_run_under_the_candidates_seed(night: Night) -> None:
+    tried(night, 1, 1.2420)
+    assert chains(night.notebook) == [[BASELINE_SCORES[-1], 1.2420]]
+    tried(night, 2, 1.2000, 1.2430)  # the first of the two was disturbed
+    assert chains(night.notebook) == [[BASELINE_SCORES[-1], 1.2420, 1.2430]]
+
+
+def test_where_the_seed_changes_greed_begins_anew(night: Night) -> None:
+    tried(night, 1, 1.2420)
+    certified_in_vain(night, 1.2380, 1.2390)
+    tried(night, 2, 1.2385)
+    assert chains(night.notebook) == [[BASELINE_SCORES[-1], 1.2420], [1.2390, 1.2385]]
+    lines = report(night.notebook)
+    assert lines[0].startswith("2 candidates that change nothing")
+    assert "0 promotions, claimed gain none bpb; 4 runs for proof" in lines[1]
+    assert lines[2] == "greedy on the same runs, under 2 seeds: 2 keeps, claimed gain 0.0009 bpb"

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console
 
-from org import certifying, digest, head, noise, notebook
+from org import certifying, digest, head, noise, notebook, steady
 from org.digest import ENTRY_OVERHEAD_TOKENS, make_digest
 from org.export import Format, export
 from org.notebook import Message, Notebook
@@ -29,6 +29,9 @@ ASKED = {
     "baseline runs": (notebook.BASELINE_RUNS, {}),
     "noise, runs": (noise.FRESH_RUNS, {"most": 9}),
     "noise, state": (noise.STATE, {}),
+    "noise, references": (noise.REFERRED, {}),
+    "runs that were measured": (steady.MEASURED, {"sha": "s"}),
+    "references": (steady.REFERENCES, {"sha": "s", "seed": 1}),
     "effects": (head.EFFECTS, {"id": "e", "limit": 9}),
     "runs since": (certifying.RUNS_SINCE, {}),
     "digest, open": (digest.OPEN, {"page": 9, "skip": 0}),

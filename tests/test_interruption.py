@@ -31,6 +31,7 @@ from tests.organizations import (
     screening,
     work,
 )
+from trainer.evidence.stack import Value
 
 Organize = Callable[..., Organization]
 
@@ -46,7 +47,7 @@ class StopsAfterOne(Nobody):
     def opened(self, lab: Lab) -> None:
         self.lab = lab
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         self.lab.stop.set()
 
 

@@ -33,6 +33,7 @@ from tests.organizations import (
     work,
 )
 from tests.sources import NO_MODEL, SCRIPTED
+from trainer.evidence.stack import Value
 
 Organize = Callable[..., Organization]
 
@@ -319,7 +320,7 @@ class InTurn(Nobody):
             self.other_has_come.set()
             wait_for(self.first_is_closed)
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         self.first_is_closed.set()
 
 

@@ -17,6 +17,7 @@ from org.running import run_here
 from org.verifying import verify
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for, speaker
 from tests.organizations import Organization, direction, idea, review, screening, wait_for, work
+from trainer.evidence.stack import Value
 
 Organize = Callable[..., Organization]
 
@@ -39,7 +40,7 @@ class Desks(Nobody):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         self.closed_one.set()
 
 

@@ -39,6 +39,7 @@ from tests.organizations import (
     screening,
     work,
 )
+from trainer.evidence.stack import Value
 
 Organize = Callable[..., Organization]
 
@@ -165,7 +166,7 @@ def test_a_replay_that_was_stopped_goes_on_where_it_was(organize: Organize):
         def opened(self, lab: Lab) -> None:
             self.lab = lab
 
-        def closed(self, experiment: Experiment, head_bpb: float) -> None:
+        def closed(self, experiment: Experiment, head: Value) -> None:
             self.lab.stop.set()
 
     stopper, notes = StopsAfterOne(), Notes()

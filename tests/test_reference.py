@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from org.head import head_bpb, search_seed
+from org.head import head_bpb, head_value, search_seed
+from org.noise import run_spread
 from org.notebook import Notebook
-from org.steady import drifted, references_count, shift_bpb
+from org.steady import drifted, references_count, worth_now
 from tests.notebooks import RUN, Night, completed, incumbent
 from tests.organizations import Organization, plain_experiment, work
 from trainer.trial import Trial
@@ -37,10 +38,10 @@ def night(notebook: Notebook) -> Night:
     return night
 
 
-def ran(source: str, seed: int, tokens_per_second: int) -> Trial:
+def ran(source: str, seed: int, tokens_per_second: int, val_bpb: float = 1.24) -> Trial:
     """A run at this speed."""
     speed = {"budget_seconds": 20.0, "tokens": 20 * tokens_per_second}
-    return completed(source, seed, 1.24).model_copy(update=speed)
+    return completed(source, seed, val_bpb).model_copy(update=speed)
 
 
 def at_speed(night: Night, tokens_per_second: int) -> None:
@@ -75,7 +76,7 @@ def test_after_the_incumbent_was_run_again_the_drift_is_accounted_for(night: Nig
     again = ran(night.head, seed, 34_000).model_copy(update={"val_bpb": 1.27})
     record(night, again, "reference")
     assert drift_of(night) is None
-    assert shift_bpb(notebook, night.head, seed) == pytest.approx(0.03)
+    assert worth_now(notebook, night.head).shift_bpb == pytest.approx(0.03)
     assert head_bpb(notebook, "cpu", seed) == pytest.approx(before + 0.03)
     assert references_count(notebook, night.head, seed) == 1
     for _ in range(5):
@@ -86,6 +87,49 @@ def test_after_the_incumbent_was_run_again_the_drift_is_accounted_for(night: Nig
     assert drift_of(night) == pytest.approx(40 / 34 - 1)
 
 
+@pytest.fixture
+def slowed(night: Night) -> Night:
+    """A machine that became slower, by which everything scores 0.03 worse; then a certification."""
+    for speed in (40_000, 34_000):
+        for _ in range(5):
+            at_speed(night, speed)
+    record(night, ran(night.head, search_seed(night.notebook), 34_000, 1.27), "reference")
+    failed = night.notebook.keep_source("no better")
+    for seed in (1000, 1001):
+        record(night, ran(failed, seed, 34_000, 1.272), "certify")
+        record(night, ran(night.head, seed, 34_000, 1.27), "certify")
+    return night
+
+
+def test_after_a_certification_that_failed_the_head_is_worth_what_it_scores_now(
+    slowed: Night,
+) -> None:
+    notebook, seed = slowed.notebook, search_seed(slowed.notebook)
+    assert seed == 1001
+    assert head_bpb(notebook, "cpu", seed) == pytest.approx(1.27)
+    assert head_value(notebook, "cpu", seed).error < run_spread(notebook, "cpu").bpb
+    for _ in range(10):
+        at_speed(slowed, 34_000)
+    assert drift_of(slowed) is None
+
+
+def test_two_states_of_the_machine_are_no_noise(slowed: Night) -> None:
+    # In each all runs of a source score the same: only what is usual makes it more than nothing.
+    assert run_spread(slowed.notebook, "cpu").bpb < 0.004
+
+
+def test_on_a_machine_that_is_as_it_was_the_runs_of_that_time_count_again(slowed: Night) -> None:
+    notebook, seed = slowed.notebook, search_seed(slowed.notebook)
+    for _ in range(5):
+        at_speed(slowed, 34_000)
+    record(slowed, ran(slowed.head, seed, 40_000), "reference")
+    runs, shift_bpb = worth_now(notebook, slowed.head)
+    assert dict(runs).keys() == {3, 1000, 1001}  # it was never run under this seed at that speed
+    assert shift_bpb == pytest.approx(-0.03)
+    record(slowed, ran(slowed.head, seed, 34_000, 1.27), "reference")
+    assert worth_now(notebook, slowed.head) == (runs, 0.0)
+
+
 def test_candidates_that_are_slower_by_themselves_move_nothing(night: Night) -> None:
     notebook, seed = night.notebook, search_seed(night.notebook)
     for speed in (40_000, 34_000):
@@ -93,7 +137,7 @@ def test_candidates_that_are_slower_by_themselves_move_nothing(night: Night) -> 
             at_speed(night, speed)
     again = ran(night.head, seed, 40_300).model_copy(update={"val_bpb": 1.25})
     record(night, again, "reference")
-    assert shift_bpb(notebook, night.head, seed) == 0.0
+    assert worth_now(notebook, night.head) == (notebook.fresh_runs(night.head), 0.0)
     assert drift_of(night) is None
 
 
@@ -120,4 +164,5 @@ def test_in_a_run_on_a_machine_that_drifts_the_incumbent_is_run_again(organize: 
     with organization.notebook() as notebook:
         (row,) = notebook.rows("select * from trials where purpose = 'reference'")
         assert (row["source_sha"], row["seed"], row["outcome"]) == (head, seed, "completed")
-        assert shift_bpb(notebook, head, seed) == 0.0  # the same to the last digit, as it should be
+        # The same to the last digit, as it should be.
+        assert worth_now(notebook, head).shift_bpb == 0.0

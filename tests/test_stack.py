@@ -7,7 +7,7 @@ from math import sqrt
 import pytest
 
 from trainer.evidence.spread import Spread
-from trainer.evidence.stack import due, fresh_value, place, provisional, run_error
+from trainer.evidence.stack import due, fresh_value, moved, place, provisional, run_error
 
 RUN = Spread(bpb=0.005, freedom=10.0)
 APART = Spread(bpb=0.005 * sqrt(2), freedom=10.0)
@@ -42,13 +42,24 @@ def test_a_patch_that_removes_lines_may_look_a_little_worse() -> None:
 
 def test_where_seeds_have_nothing_in_common_a_source_is_worth_the_mean_of_its_runs() -> None:
     runs = [(1, 1.36), (2, 1.38), (3, 1.34)]
-    assert fresh_value(runs, 2, run=RUN, pair=APART) == pytest.approx(1.36)
+    assert fresh_value(runs, 2, run=RUN, pair=APART).bpb == pytest.approx(1.36)
 
 
 def test_where_seeds_move_all_alike_a_source_is_worth_its_run_under_the_search_seed() -> None:
     runs = [(1, 1.36), (2, 1.38), (3, 1.34)]
-    assert fresh_value(runs, 2, run=RUN, pair=CLOSE) == pytest.approx(1.38, abs=0.001)
-    assert fresh_value(runs, 9, run=RUN, pair=CLOSE) == pytest.approx(1.36)
+    assert fresh_value(runs, 2, run=RUN, pair=CLOSE).bpb == pytest.approx(1.38, abs=0.001)
+    assert fresh_value(runs, 9, run=RUN, pair=CLOSE).bpb == pytest.approx(1.36)
+
+
+def test_what_a_source_is_worth_is_the_surer_the_more_it_was_run_and_the_less_is_on_it() -> None:
+    runs = [(1, 1.36), (2, 1.38), (3, 1.34), (4, 1.36)]
+    one, four = (fresh_value(runs[:n], 1, run=RUN, pair=APART) for n in (1, 4))
+    assert (one.error, four.error) == (pytest.approx(0.005), pytest.approx(0.0025))
+    assert fresh_value(runs, 1, run=RUN, pair=CLOSE).error < 0.001
+    assert fresh_value(runs, 9, run=RUN, pair=CLOSE).error > 0.005
+    stacked = moved(four, [-0.002, -0.001], APART)
+    assert stacked.text == "1.3570 ± 0.0075"
+    assert moved(four, [], APART) == four
 
 
 def test_a_provisional_gain_is_read_as_such() -> None:

@@ -8,7 +8,7 @@ from math import exp
 
 import pytest
 
-from trainer.evidence.steady import disturbed, drift
+from trainer.evidence.steady import Timed, disturbed, drift, states
 
 
 def test_a_run_at_half_the_usual_speed_was_disturbed_and_one_a_little_slower_was_not() -> None:
@@ -54,3 +54,19 @@ def test_a_steady_machine_is_seldom_thought_to_drift() -> None:
 def test_of_fewer_runs_nothing_is_said() -> None:
     assert drift([1.0] * 4, [9.0] * 5) is None
     assert drift([1.0] * 5, [9.0] * 4) is None
+
+
+def test_a_reference_at_another_speed_opens_a_state_and_one_at_an_earlier_speed_goes_back() -> None:
+    runs = [
+        Timed(3, 40_000.0, False),
+        Timed(3, 34_000.0, True),
+        Timed(1000, 34_000.0, False),
+        Timed(1000, 50_000.0, True),
+        Timed(1000, 34_500.0, True),
+        Timed(1001, 34_000.0, False),
+    ]
+    assert states(runs) == [0, 1, 1, 2, 1, 1]
+
+
+def test_where_no_speed_is_known_the_machine_is_as_it_was() -> None:
+    assert states([Timed(1, None, False), Timed(1, 40_000.0, True), Timed(1, 0.0, True)]) == [0] * 3

@@ -11,9 +11,10 @@ from org.stack import Proof
 from org.terminal import Terminal
 from roles.records import Decision
 from trainer.evidence.certify import Certification
+from trainer.evidence.stack import Value
 from trainer.trial import Trial
 
-HEAD_BPB = 1.5
+HEAD = Value(1.5, 0.004)
 PROOF = Proof(
     number=2,
     run="r",
@@ -57,12 +58,14 @@ def closed(title: str, decision: str) -> Experiment:
 
 
 def test_what_goes_on_the_stack_is_shown_with_its_evidence_and_what_the_head_is_worth():
-    told = seen(lambda terminal: terminal.closed(closed("wider", "provisional"), HEAD_BPB))
-    assert "provisional" in told and "wider" in told and "± 0.01" in told and "1.5000" in told
+    told = seen(lambda terminal: terminal.closed(closed("wider", "provisional"), HEAD))
+    assert (
+        "provisional" in told and "wider" in told and "± 0.01" in told and "1.5000 ± 0.0040" in told
+    )
 
 
 def test_a_discard_leaves_the_head_unmentioned():
-    told = seen(lambda terminal: terminal.closed(closed("wider", "discard"), HEAD_BPB))
+    told = seen(lambda terminal: terminal.closed(closed("wider", "discard"), HEAD))
     assert "discard" in told and "head" not in told
 
 
@@ -89,7 +92,7 @@ def test_a_certification_that_ends_without_a_pair_says_why():
 
 def test_the_longest_decision_leaves_the_titles_in_line():
     lines = [
-        seen(lambda terminal, d=decision: terminal.closed(closed("wider", d), HEAD_BPB))
+        seen(lambda terminal, d=decision: terminal.closed(closed("wider", d), HEAD))
         for decision in get_args(Decision)
     ]
     assert {line.index("wider") for line in lines} == {17}
@@ -97,7 +100,7 @@ def test_the_longest_decision_leaves_the_titles_in_line():
 
 def test_markup_and_escapes_in_a_title_are_text():
     title = "[red]wider[/red]\x1b[2J\x1b]0;owned\x07"
-    told = seen(lambda terminal: terminal.closed(closed(title, "discard"), HEAD_BPB))
+    told = seen(lambda terminal: terminal.closed(closed(title, "discard"), HEAD))
     assert "[red]wider[/red]" in told
     assert "\x1b" not in told
 

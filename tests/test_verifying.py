@@ -19,6 +19,7 @@ from org.verifying import verify
 from tests.organizations import Organization, plain_experiment, work
 from trainer.dataset import Dataset
 from trainer.evidence.certify import Certification
+from trainer.evidence.stack import Value
 from trainer.setting import Setting
 from trainer.trial import Trial
 
@@ -37,7 +38,7 @@ class Looked(Nobody):
     def measured(self, what: str, trial: Trial) -> None:
         self._look()
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         self._look()
 
     def certified(self, proof: Proof, step: Certification) -> None:

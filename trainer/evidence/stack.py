@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import hypot, sqrt
 from statistics import fmean
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -93,17 +93,39 @@ def provisional(expected_bpb: Sequence[float], pair: Spread) -> Effect:
     )
 
 
-def fresh_value(runs: Sequence[Run], search_seed: int, *, run: Spread, pair: Spread) -> float:
+class Value(NamedTuple):
+    """What a source is worth under a seed, in bits per byte, and the standard error of that."""
+
+    bpb: float
+    error: float
+
+    @property
+    def text(self) -> str:
+        """As a person reads it: never a value without its uncertainty."""
+        return f"{self.bpb:.4f} ± {self.error:.4f}"
+
+
+def fresh_value(runs: Sequence[Run], search_seed: int, *, run: Spread, pair: Spread) -> Value:
     """What a source is worth under the search seed, from its fresh runs under several seeds.
 
     Where a seed moves all sources alike, pairs differ less than two runs do, and its own run under
     that seed says most; where it does not, the mean of all runs does. The weight between them is
     the part of the variance that a seed has in common (best linear prediction of a group's mean:
-    Robinson 1991, Statistical Science 6(1)).
+    Robinson 1991, Statistical Science 6(1)). The error is that of this weighted mean.
     """
     mean = fmean(bpb for _, bpb in runs)
     common = min(max(1 - pair.bpb**2 / (2 * run.bpb**2), 0.0), 1.0)
-    return mean + common * (dict(runs).get(search_seed, mean) - mean)
+    own = dict(runs).get(search_seed)
+    if own is None:
+        return Value(mean, run.bpb * sqrt(1 / len(runs) + common))
+    share = (1 - common) * (common + (1 - common) / len(runs))
+    return Value(mean + common * (own - mean), run.bpb * sqrt(share))
+
+
+def moved(value: Value, expected_bpb: Sequence[float], pair: Spread) -> Value:
+    """What a source is worth with changes on it that each had one run, by what is left of these."""
+    error = run_error(pair) * sqrt(len(expected_bpb))
+    return Value(value.bpb + sum(expected_bpb), hypot(value.error, error))
 
 
 def due(

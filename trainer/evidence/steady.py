@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, log, sqrt
 from statistics import median
+from typing import NamedTuple
 
 HISTORY_RUNS = 5  # fewer say nothing about what is usual
 STEADY_SHARE = 0.02  # runs of one source differ by this much in speed on a quiet machine
@@ -14,6 +15,14 @@ FAR = 4.0  # robust standard deviations
 # the median of five runs, whose own error is 2 to 3 %.
 DRIFT_SHARE = 0.04
 SURE = 2.0  # standard errors
+
+
+class Timed(NamedTuple):
+    """A run of a source: its seed, its tokens per second (None: unknown), whether as a reference."""
+
+    seed: int
+    rate: float | None
+    is_reference: bool
 
 
 def disturbed(rate: float, history: Sequence[float]) -> bool:
@@ -44,9 +53,31 @@ def drift(then: Sequence[float], latest: Sequence[float]) -> float | None:
     return exp(shift) - 1 if abs(shift) > max(DRIFT_SHARE, SURE * error) else None
 
 
-def same_speed(rate: float, other: float) -> bool:
+def same_speed(rate: float | None, other: float | None) -> bool:
     """Whether two runs of one source, in tokens per second, tell of no drift."""
-    return abs(log(rate / other)) <= DRIFT_SHARE
+    return not rate or not other or abs(log(rate / other)) <= DRIFT_SHARE
+
+
+def states(runs: Sequence[Timed]) -> list[int]:
+    """Under which state of the machine each run of one source was made, from 0 on, in their order.
+
+    A run as reference answers a drift: where it is as fast as an earlier one under its seed, the
+    machine is as it was then, else it is as it never was before. All other runs are made on the
+    machine as it was last known to be.
+    """
+    found: list[int] = []
+    for run in runs:
+        before = [
+            (state, same_speed(run.rate, each.rate))
+            for state, each in zip(found, runs, strict=False)
+            if each.seed == run.seed and run.is_reference
+        ]
+        alike = [state for state, is_same in before if is_same]
+        if before:
+            found.append(alike[-1] if alike else max(found) + 1)
+        else:
+            found.append(found[-1] if found else 0)
+    return found
 
 
 def _deviation(logs: Sequence[float]) -> float:
