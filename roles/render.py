@@ -190,7 +190,9 @@ def _entry(entry: Entry, noise_bpb: float, share: float) -> str:
     if entry.effect is not None:
         error = "" if entry.error is None else f" ± {entry.error:.4f}"
         said += f", effect {entry.effect:+.4f}{error}"
-        if entry.decision == "discard" and entry.effect < noise_bpb:
+        if entry.objected:
+            said += " (kept off the stack by the review)"
+        elif entry.decision == "discard" and entry.effect < noise_bpb:
             said += " (a near miss)" if entry.effect < 0 else " (a tie)"
     said += f": {line(entry.title)}"
     for name in ("change", "summary", "reason", "lesson"):
