@@ -119,6 +119,7 @@ def hypothesize(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentStat
         "hypotheses": count,
         "attempts": 0,
         "revisions": 0,
+        "candidate_sha": "",
         "previous": "",
         "complaint": "",
         "log": "",
