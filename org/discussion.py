@@ -26,7 +26,8 @@ LISTENERS: dict[type[Record], str] = {
 class OnRecord:
     """A model whose answers are kept: asked again for the same step, it repeats itself for free.
 
-    ``step`` names the place in the experiment, the same on every run of the node that asks.
+    ``step`` names the place in the experiment, the same on every run of the node that asks;
+    ``number`` is the experiment's, which a recorded model goes by.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class OnRecord:
         experiment: str,
         step: str,
         purse: Purse | None = None,
+        number: int = 0,
     ) -> None:
         self.model = model
         self.purse = purse or Purse(notebook, run, None)
         self.notebook = notebook
         self.run = run
         self.experiment = experiment
+        self.number = number
         self.step = step
 
     @property
@@ -60,6 +63,7 @@ class OnRecord:
         kept = self.notebook.message(message_id)
         if kept is not None and kept.reply_json is not None:
             return _answer(kept, reply_type)
+        brief = brief.model_copy(update={"experiment": self.number})
         bound = getattr(self.model, "most_dollars", None)  # of language models alone
         with self.purse.open(bound(brief, reply_type) if bound else None):
             try:

@@ -67,6 +67,7 @@ class Step:
             self.experiment.id,
             self.name,
             self.lab.purse,
+            self.experiment.number,
         )
 
     def prompt(self, person: RoleConfig) -> str:
