@@ -15,12 +15,13 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from org.certifying import certify_stack, go_on
 from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
-from org.measuring import Asker, measure_soon
+from org.measuring import Asker
 from org.notebook import Experiment, Incumbent
 from org.purse import BudgetSpent
 from org.state import ExperimentState
 from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
+from org.undisturbed import measure_soon
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.trial import Trial
@@ -113,7 +114,7 @@ def measure_baseline(lab: Lab) -> None:
 def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     trial_id = f"baseline-{seed}"
     place, what = f"trial {seed}", f"baseline, seed {seed}"
-    trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, audit=True)
+    trial_id, trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, "baseline")
     lab.onlooker.doing(place, "")
     if trial.outcome != "completed":
         log = lab.folder / "trials" / trial_id / "log.txt"
