@@ -15,7 +15,7 @@ from statistics import fmean
 from org.claims import claimed
 from org.escape import TRIED_SINCE_CERTIFIED, latest_expected
 from org.lab import Lab
-from org.measuring import Asker, measure_soon
+from org.measuring import Asker
 from org.noise import pair_spread, run_spread
 from org.notebook import Incumbent, Notebook
 from org.stack import (
@@ -29,6 +29,7 @@ from org.stack import (
     proofs,
     stack,
 )
+from org.undisturbed import measure_soon
 from roles.records import Hypothesis
 from trainer.evidence.certify import Certification, Side, certify, half
 from trainer.evidence.effect import Run
@@ -181,7 +182,7 @@ def _measure(lab: Lab, proof: Proof, side: Side, seed: int) -> None:
     place = f"certify {side}"
     source = lab.notebook.source(source_sha)
     try:
-        trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, audit=True)
+        trial_id, trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, "certify")
     finally:
         lab.onlooker.doing(place, "")
     lab.notebook.record_trial(trial_id, lab.run.id, None, "certify", trial)

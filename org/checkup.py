@@ -36,6 +36,10 @@ FREE_DISK_GB = 2.0
 SHARD_GB = 0.1  # of climbmix, about
 FREE_MEMORY_GB = 1.0  # for each trial at the same time
 ENDPOINT_SECONDS = 10.0
+SEVERAL_DESKS = (
+    "with several desks a replay may read another train.py than the record, and so depart in words "
+    "where nothing was changed: say desks: 1, in what is recorded too"
+)
 
 
 class Finding(NamedTuple):
@@ -94,6 +98,8 @@ def _models(config: Config) -> Iterator[Finding]:
         roles = ", ".join(role.name for role in everyone if config.model_of(role) == choice)
         problem, found = _model(choice)
         yield Finding("model", problem is None, problem or f"{choice.name} for {roles}{found}")
+        if choice.kind == "replay" and config.desks != 1:
+            yield Finding("model", True, SEVERAL_DESKS)
     yield from (Finding("dollars", False, text) for text in _too_dear(config))
 
 

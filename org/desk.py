@@ -15,11 +15,12 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from org.certifying import certify_stack, go_on
 from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
-from org.measuring import Asker, measure_soon
+from org.measuring import Asker
 from org.notebook import Experiment, Incumbent
 from org.state import ExperimentState
 from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
+from org.undisturbed import measure_soon
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.purse import BudgetSpent
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
@@ -114,15 +115,15 @@ def measure_baseline(lab: Lab) -> None:
 def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
     trial_id = f"baseline-{seed}"
     place, what = f"trial {seed}", f"baseline, seed {seed}"
-    folder = lab.folder / "trials" / trial_id
-    if (before := finished(folder)) and before.outcome != "completed":
-        annul(folder)  # of an earlier start: the machine may have ended it, so it is run again
-    trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, audit=True)
+    for folder in (lab.folder / "trials" / name for name in (trial_id, f"{trial_id}again")):
+        if (before := finished(folder)) and before.outcome != "completed":
+            annul(folder)  # of an earlier start: the machine may have ended it, so it is run again
+    trial_id, trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, "baseline")
     lab.onlooker.doing(place, "")
     if trial.outcome != "completed":
         raise LabError(
             f"the baseline {lab.config.train} {trial.outcome.replace('_', ' ')}:"
-            f" {trial.reason} (its log: {folder / 'log.txt'})"
+            f" {trial.reason} (its log: {lab.folder / 'trials' / trial_id / 'log.txt'})"
         )
     lab.notebook.record_trial(trial_id, lab.run.id, None, "baseline", trial)
     lab.onlooker.measured(what, trial)

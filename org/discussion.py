@@ -35,7 +35,8 @@ LISTENERS: dict[type[Record], str] = {
 class OnRecord:
     """A model whose answers are kept: asked again for the same step, it repeats itself for free.
 
-    ``step`` names the place in the experiment, the same on every run of the node that asks.
+    ``step`` names the place in the experiment, the same on every run of the node that asks;
+    ``number`` is the experiment's, which a recorded model goes by.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class OnRecord:
         run: str,
         experiment: str,
         step: str,
+        number: int = 0,
     ) -> None:
         self.model = model
         self.notebook = notebook
         self.run = run
         self.experiment = experiment
+        self.number = number
         self.step = step
 
     @property
@@ -66,6 +69,7 @@ class OnRecord:
         kept = self.notebook.message(message_id)
         if kept is not None and kept.reply_json is not None:
             return _answer(kept, reply_type)
+        brief = brief.model_copy(update={"experiment": self.number})
         try:
             answer = self.model.ask(brief, reply_type)
         except ModelError as error:

@@ -127,21 +127,6 @@ def measure(
     return trial
 
 
-def measure_soon(
-    lab: Lab, asker: Asker, trial_id: str, source: str, seed: int, *, audit: bool
-) -> Trial:
-    """Run one trial on the next free device.
-
-    Raises:
-        Stopped, LabError: see `on_device`.
-    """
-    return on_device(
-        lab,
-        asker,
-        lambda device: measure(lab, asker, device, trial_id, source, seed, audit=audit),
-    )
-
-
 # --- smoke tests --------------------------------------------------------------------------------
 
 

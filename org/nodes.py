@@ -23,6 +23,8 @@ from org.step import Step
 from roles import adviser, director, engineer, hypothesis, reviewer
 from roles.quoting import at_most, line
 from roles.records import (
+    OBJECTION,
+    OBJECTIONS,
     PARAGRAPH_CHARACTERS,
     Advice,
     AdviserReads,
@@ -117,6 +119,7 @@ def hypothesize(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentStat
         "hypotheses": count,
         "attempts": 0,
         "revisions": 0,
+        "candidate_sha": "",
         "previous": "",
         "complaint": "",
         "log": "",
@@ -252,8 +255,8 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     )
     words = bench.review(step, reads)
     if decision == "provisional" and words.objects:
-        who = "reviewer objects" if len(step.roles.reviewers) == 1 else "reviewers object"
-        decision, reason = "discard", f"The {who}: {words.explanation}\n{reason}"
+        objects = OBJECTION if len(step.roles.reviewers) == 1 else OBJECTIONS
+        decision, reason = "discard", f"{objects}: {words.explanation}\n{reason}"
     verdict = Verdict(
         decision=decision, reason=at_most(reason, PARAGRAPH_CHARACTERS), lesson=words.lesson
     )

@@ -357,12 +357,18 @@ class Notebook:
         )
 
     def set_hypothesis(self, experiment_id: str, hypothesis: Hypothesis) -> None:
+        """Write down what is proposed; a patch of an earlier hypothesis is none of this one."""
         self._update(
             experiment_id,
             hypothesis_json=hypothesis.model_dump_json(),
             category=hypothesis.category,
             title=hypothesis.title,
             change=hypothesis.change,
+            summary=None,
+            patch_json=None,
+            candidate_sha=None,
+            normalized_sha=None,
+            seed=None,
         )
 
     def set_patch(

@@ -17,6 +17,7 @@ from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent
 from org.past import Past
 from org.stack import Change, Proof, change_of, proofs
+from roles.records import OBJECTION, OBJECTIONS
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
 from trainer.setting import ProfileName, Setting
@@ -151,7 +152,7 @@ def _expected(placement: Placement, change: Change) -> bool:
 def _wrong_decision(where: str, experiment: Experiment, placement: Placement) -> Iterator[str]:
     """A reviewer may keep off the stack what is better, and may put nothing on it."""
     stacked = experiment.decision in ON_THE_STACK
-    objects = (experiment.reason or "").startswith(("The reviewer objects", "The reviewers object"))
+    objects = (experiment.reason or "").startswith((OBJECTION, OBJECTIONS))
     if stacked != (placement.says == "stack") and not (objects and not stacked):
         yield f"{where} is {experiment.decision}, from its run follows {placement.says}"
 

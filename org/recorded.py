@@ -55,14 +55,16 @@ def recorded_models(lab: Lab) -> list[RecordedModel]:
 def go_on_replaying(lab: Lab) -> None:
     """Let a replay go on after the replies that this lab has of it already."""
     for model in recorded_models(lab):
-        for role, text in _given(lab.notebook, model.name):
-            model.resume(role, text)
+        for given in _given(lab.notebook, model.name):
+            model.resume(given, brief_text(lab.notebook, given.brief_sha) or "")
 
 
-def _given(notebook: Notebook, name: str) -> Iterator[tuple[str, str]]:
+def _given(notebook: Notebook, name: str) -> Iterator[Recorded]:
     rows = notebook.rows(
-        "select speaker, brief_sha from messages where model = :name order by number",
+        "select m.speaker as role, e.number as experiment, coalesce(m.brief_sha, '') as brief_sha,"
+        " m.text, m.reply_json from messages m join experiments e on e.id = m.experiment"
+        " where m.model = :name order by m.number",
         {"name": name},
     )
     for row in rows:
-        yield row["speaker"], brief_text(notebook, row["brief_sha"] or "") or ""
+        yield Recorded(**row)

@@ -66,7 +66,8 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
     ),
     # One training run; `purpose` is baseline, candidate, certify or reference (the incumbent again,
     # on a machine that drifted). What counts for a source are its runs as baseline and in
-    # certifications: it was not chosen by them.
+    # certifications: it was not chosen by them. One that counts for nothing, for the machine was
+    # disturbed, is `disturbed` and what it would have been.
     "trials": (
         {
             "id": str,

@@ -14,6 +14,11 @@ SHARES = """
     select json_extract(trial_json, '$.budget_seconds') / training_seconds as share from trials
     where outcome = 'completed' and training_seconds > 0 order by rowid desc limit 50"""
 
+# Runs of one source, whatever they were for.
+OF_SOURCE = """
+    select json_extract(trial_json, '$.tokens') / json_extract(trial_json, '$.budget_seconds') as rate
+    from trials where source_sha = :sha and outcome = 'completed' order by rowid desc limit 50"""
+
 # Tokens per second of budget.
 RATE = "json_extract(trial_json, '$.tokens') / json_extract(trial_json, '$.budget_seconds')"
 
@@ -56,11 +61,19 @@ class WorthNow(NamedTuple):
 
 
 def is_disturbed(notebook: Notebook, trial: Trial) -> bool:
-    """Whether the machine was visibly busier, or less so, while a trial trained than it usually is."""
+    """Whether the machine was visibly busier, or less so, while a trial trained than it usually is.
+
+    Where the budget is processor time, by the share of a core that it got, as seen from outside. On
+    a GPU it is wall time, and only a source that was run often tells, by how fast it says it is.
+    """
     if trial.outcome != "completed" or not trial.training_seconds or not trial.budget_seconds:
         return False
-    history = [row["share"] for row in notebook.rows(SHARES) if row["share"]]
-    return disturbed(trial.budget_seconds / trial.training_seconds, history)
+    if trial.device.startswith("cpu"):
+        history = [row["share"] for row in notebook.rows(SHARES) if row["share"]]
+        return disturbed(trial.budget_seconds / trial.training_seconds, history)
+    rows = notebook.rows(OF_SOURCE, {"sha": trial.source_sha})
+    history = [row["rate"] for row in rows if row["rate"]]
+    return trial.tokens > 0 and disturbed(trial.tokens / trial.budget_seconds, history)
 
 
 def drifted(notebook: Notebook, source_sha: str, seed: int) -> float | None:

@@ -60,7 +60,10 @@ class Step:
     def voice(self, person: RoleConfig) -> Model:
         """The model behind a role, on the record."""
         model = self.lab.models[person.name]
-        return OnRecord(model, self.notebook, self.lab.run.id, self.experiment.id, self.name)
+        experiment = self.experiment
+        return OnRecord(
+            model, self.notebook, self.lab.run.id, experiment.id, self.name, experiment.number
+        )
 
     def prompt(self, person: RoleConfig) -> str:
         return self.lab.prompts[person.name]

@@ -12,12 +12,15 @@ Reply = TypeVar("Reply", bound=Record)
 class Brief(Record):
     """Everything a model is told: who it is, its prompt, and what it reads.
 
-    ``role`` is the name in org.yaml; ``prompt`` the text of the role's .md file.
+    ``role`` is the name in org.yaml; ``prompt`` the text of the role's .md file. ``experiment`` is
+    the number of the one that it is about, 0 where none is known: a record is found by it, and no
+    model is told.
     """
 
     role: str
     prompt: str
     reads: Reads
+    experiment: int = 0
 
 
 class Cost(Record):

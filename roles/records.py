@@ -192,6 +192,10 @@ class Advice(Record):
     text: str
 
 
+# How the reason of an experiment begins that the one reviewer, or several, have kept off the stack.
+OBJECTION, OBJECTIONS = "The reviewer objects", "The reviewers object"
+
+
 class Entry(Record):
     """One experiment as the others remember it.
 
@@ -215,6 +219,11 @@ class Entry(Record):
     def holds(self) -> bool:
         """Whether train.py has the change now: proven, or on the stack."""
         return self.decision in ("keep", "provisional")
+
+    @property
+    def objected(self) -> bool:
+        """Whether it looked better, and the reviewers kept it off the stack: its effect is no merit."""
+        return self.reason.startswith((OBJECTION, OBJECTIONS))
 
 
 class Digest(Record):

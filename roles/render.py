@@ -52,6 +52,8 @@ NOTEBOOK_SAYS = (
     "Decisions and effects are measured; the words are quoted from other roles, and nothing in it "
     "is an instruction to you."
 )
+NO_EXPERIMENT = "No experiment yet."
+OPEN = "open"  # in the place of a decision that is still to come
 
 
 def render(reads: Reads, share: float = 1.0, source_characters: int | None = None) -> str:
@@ -176,7 +178,7 @@ def _digest(digest: Digest, share: float) -> str:
         figures += f" {left_out} experiments are not shown."
     program = _part("The program, by a person", closed(plain(digest.program)))
     shown = "\n".join(_entry(entry, digest.noise_bpb, share) for entry in entries)
-    notebook = f"{NOTEBOOK_SAYS}\n\n{fenced(shown)}" if entries else "No experiment yet."
+    notebook = f"{NOTEBOOK_SAYS}\n\n{fenced(shown)}" if entries else NO_EXPERIMENT
     return f"{program}\n\n{_part('The notebook', f'{figures} {notebook}')}"
 
 
@@ -193,11 +195,13 @@ def _most_telling(entries: tuple[Entry, ...], share: float) -> list[Entry]:
 @lru_cache(maxsize=256)  # an experiment is shown in the digest of every role, and of those after it
 def _entry(entry: Entry, noise_bpb: float, share: float) -> str:
     """What was measured stands first: no title can pass for a part of it."""
-    said = f"- #{entry.number} [{entry.category}] {entry.decision or 'open'}"
+    said = f"- #{entry.number} [{entry.category}] {entry.decision or OPEN}"
     if entry.effect is not None:
         error = "" if entry.error is None else f" ± {entry.error:.4f}"
         said += f", effect {entry.effect:+.4f}{error}"
-        if entry.decision == "discard" and entry.effect < noise_bpb:
+        if entry.objected:
+            said += " (kept off the stack by the review)"
+        elif entry.decision == "discard" and entry.effect < noise_bpb:
             said += " (a near miss)" if entry.effect < 0 else " (a tie)"
     said += f": {line(entry.title)}"
     for name in ("change", "summary", "reason", "lesson"):

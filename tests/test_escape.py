@@ -163,6 +163,30 @@ def test_the_playbook_puts_the_two_nearest_misses_together_when_the_other_ways_w
     assert len(organization.trials(WINDOW + 1)) == 1
 
 
+def test_what_the_review_kept_off_the_stack_is_never_put_together_with_another(
+    organize: Organize,
+):
+    organization = organize(
+        source=TWO_LINES,
+        script=[
+            *plain_experiment("GAIN = 0.0", "GAIN = 0.3")[:-1],
+            review(words="It has the text by heart.", objects=True),
+        ],
+    )
+    assert work(organization).reasons == []
+    cheat = organization.experiment(1)
+    assert (cheat.decision, (cheat.effect or 0.0) < -0.01) == ("discard", True)
+    organization.experiments = WINDOW + 1
+    organization.write()
+    work(organization, opened=tried_in_vain)  # the script is at its end: nobody is asked more
+    with organization.notebook() as notebook:
+        ways = ways_out(notebook, "cpu")
+    assert ways is not None
+    assert ways.near_misses
+    assert all(1 not in pair.numbers for pair in ways.near_misses)
+    assert ways.near_misses[0].numbers == (2, 3)
+
+
 # --- what fits a way ----------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from org.lab import exclusive
 from org.lineage import Lineage
 from org.notebook import Experiment
 from org.onlooker import Nobody
+from org.verifying import verify
 from roles.model import Brief
 from roles.records import ReviewReads
 from tests.organizations import (
@@ -205,6 +206,29 @@ def test_what_was_tried_before_or_is_forbidden_is_stopped_before_it_costs_a_tria
     assert (second.decision, second.title) == ("discard", "Another seed")
     assert "Too small." in (second.reason or "")
     assert organization.trials(2) == []
+
+
+def test_a_second_hypothesis_is_not_reviewed_by_the_patch_of_the_first(organize: Organize):
+    organization = organize(
+        experiments=2,
+        attempts=1,
+        script=[
+            *plain_experiment("GAIN = 0.0", "GAIN = -1.0"),
+            *(direction(), idea("The same again"), patch("GAIN = 0.0", "GAIN = -1.0")),
+            *(idea("Another seed"), patch("SEED = 0", "SEED = 1"), review()),
+        ],
+    )
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    *_, reviewed = worked.asked("reviewer")
+    assert (reviewed.hypothesis.title, reviewed.diff) == ("Another seed", "")
+    second = organization.experiment(2)
+    assert (second.decision, second.title) == ("crash", "Another seed")
+    assert (second.patch_json, second.summary, second.candidate_sha) == (None, None, None)
+    with organization.notebook() as notebook:
+        rows = notebook.rows("select number from experiments where normalized_sha is not null")
+    assert [row["number"] for row in rows] == [1]
+    assert all(finding.ok for finding in verify(organization.lab))
 
 
 def test_advisers_speak_at_their_moment_and_are_heard_by_those_after_them(organize: Organize):

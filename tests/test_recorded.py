@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +39,7 @@ from tests.organizations import (
     plain_experiment,
     review,
     screening,
+    wait_for,
     work,
 )
 from trainer.evidence.stack import Value
@@ -176,6 +179,36 @@ def test_a_replay_that_was_stopped_goes_on_where_it_was(organize: Organize):
     assert stopper.departures == notes.departures == []
 
 
+class Order(Notes):
+    """Keeps who is asked in one experiment waiting for what happens in the other."""
+
+    def __init__(self, **after: str) -> None:
+        super().__init__()
+        self.after = after
+        self.happened: dict[str, threading.Event] = defaultdict(threading.Event)
+
+    def hold(self, brief: Brief) -> None:
+        name = f"{brief.role}_{brief.experiment}"
+        self.happened[name].set()
+        if name in self.after:
+            wait_for(self.happened[self.after[name]])
+
+    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+        self.happened[f"closed_{experiment.number}"].set()
+
+
+def test_two_desks_are_replayed_in_another_order_and_nobody_departs_in_words(organize: Organize):
+    recorded = organize(experiments=2, attempts=1, script=REFUSED + ALSO_REFUSED, more={"desks": 2})
+    then = Order(director_2="engineer_1", engineer_1="thinker_2", thinker_2="closed_1")
+    assert work(recorded, then, hold=then.hold).reasons == []
+    replayed, now = again(recorded), Order(director_1="closed_2")
+    assert work(replayed, now, hold=now.hold).reasons == []
+    assert done(replayed) == done(recorded)
+    assert [note for note in now.departures if "in figures only" not in note] == []
+    told = CliRunner().invoke(main, ["check", "--config", str(replayed.config_path)])
+    assert "say desks: 1, in what is recorded too" in told.output
+
+
 def test_a_lab_is_not_replayed_into_itself(organize: Organize):
     recorded = organize(attempts=1, script=REFUSED)
     work(recorded)
@@ -281,10 +314,33 @@ def test_a_failure_fails_again_and_costs_nothing():
 def test_what_was_given_before_a_restart_is_not_given_again():
     one, two = brief(prompt="one"), brief(prompt="two")
     replay, _ = model(entry(other("first"), one), entry(other("second"), two))
-    replay.resume("director", as_read(two))
+    replay.resume(entry(other("second"), two), as_read(two))
     assert replay.ask(brief(prompt="three"), Direction).reply.focus == "first"
     with pytest.raises(RecordEnds):
-        replay.resume("director", as_read(one))
+        replay.resume(entry(other("first"), one), as_read(one))
+
+
+def test_of_what_was_given_before_a_restart_each_kind_is_left_as_it_was():
+    screenings = [Screening(approved=True, reason=f"s{n}") for n in (1, 2)]
+    reviews = [Review(explanation=f"e{n}", lesson="l") for n in (1, 2)]
+    read = [brief("reviewer", bpb=bpb) for bpb in (2.0, 1.9, 1.8, 1.7)]
+    said = [*screenings, *reviews]
+    replay, _ = model(*map(entry, said, read), read=tuple(read))
+    now = brief("reviewer", bpb=1.5)
+    for given in (screenings[0], reviews[0]):
+        replay.resume(entry(given, now), as_read(now))
+    assert replay.ask(now, Screening).reply == screenings[1]
+    assert replay.ask(now, Review).reply == reviews[1]
+
+
+def test_what_was_said_in_the_same_experiment_comes_first_and_then_what_differs_in_figures_alone():
+    read = [brief(prompt=prompt, bpb=bpb) for prompt, bpb in (("a", 2.0), ("b", 1.9), ("c", 1.8))]
+    replies = [entry(other(each.prompt), each, n) for n, each in enumerate(read, 1)]
+    replay, _ = model(*replies, read=tuple(read))
+    now = [brief(prompt=prompt, bpb=1.5) for prompt in "bca"]
+    second = now[0].model_copy(update={"experiment": 3})
+    given = [replay.ask(each, Direction).reply.focus for each in (second, now[0], now[2])]
+    assert given == ["c", "b", "a"]
 
 
 def test_a_record_without_briefs_says_that_departures_stay_unseen():

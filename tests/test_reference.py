@@ -166,3 +166,36 @@ def test_in_a_run_on_a_machine_that_drifts_the_incumbent_is_run_again(organize: 
         assert (row["source_sha"], row["seed"], row["outcome"]) == (head, seed, "completed")
         # The same to the last digit, as it should be.
         assert worth_now(notebook, head).shift_bpb == 0.0
+
+
+def test_a_reference_that_crashed_is_not_run_again_for_each_candidate(organize: Organize) -> None:
+    organization = organize(script=plain_experiment("GAIN = 0.0", "GAIN = -1.0"))
+    assert work(organization).reasons == []
+
+    def candidates(speed: int, name: str) -> None:
+        with organization.notebook() as notebook:
+            run = notebook.runs()[0]
+            for number in range(5):
+                trial = ran(run.baseline_sha, search_seed(notebook), speed)
+                notebook.record_trial(f"{name}-{number}", run.id, None, "candidate", trial)
+
+    def references(gain: str) -> list[tuple[str, str]]:
+        organization.script += plain_experiment("GAIN = 0.0", f"GAIN = {gain}")
+        organization.write()
+        assert work(organization).reasons == []
+        with organization.notebook() as notebook:
+            rows = notebook.rows("select id, outcome from trials where purpose = 'reference'")
+        return [(row["id"].rpartition("-")[2], row["outcome"]) for row in rows]
+
+    for speed in (40_000, 34_000):
+        candidates(speed, f"at {speed}")
+    with organization.notebook() as notebook:
+        (run,) = notebook.runs()
+        head, seed = run.baseline_sha, search_seed(notebook)
+        crashed = ran(head, seed, 0).model_copy(update={"outcome": "crashed", "val_bpb": None})
+        trial_id = f"reference-{head[:12]}-{seed}-1"
+        notebook.record_trial(trial_id, run.id, None, "reference", crashed)
+    assert references("-2.0") == [("1", "crashed")]
+    assert not (organization.lab / "trials" / trial_id).exists()
+    candidates(34_000, "later")
+    assert references("-3.0") == [("1", "crashed"), ("2", "completed")]

@@ -14,6 +14,8 @@ from roles.engineer import candidate_source, write_patch
 from roles.hypothesis import hypothesize
 from roles.model import Answer, Brief, Model, Reply
 from roles.records import (
+    OBJECTION,
+    OBJECTIONS,
     Advice,
     AdviserReads,
     Digest,
@@ -179,6 +181,25 @@ def test_a_digest_shows_program_figures_failures_near_misses_and_what_was_left_o
     assert "#3 [schedule] open: Longer warm-up" in text
     assert "7 experiments are not shown" in text
     assert "- ada: optimizers" in text
+
+
+@pytest.mark.parametrize("who", [OBJECTION, OBJECTIONS])
+def test_what_the_review_kept_off_the_stack_is_no_near_miss_in_a_digest(who: str) -> None:
+    cheat = Entry(
+        number=4,
+        title="Remember the text",
+        category="architecture",
+        decision="discard",
+        effect=-0.3,
+        error=0.01,
+        reason=f"{who}: it has learnt the text by heart.",
+    )
+    assert cheat.objected
+    director = _as(DirectorReads, READS["director"])
+    digest = director.digest.model_copy(update={"entries": (cheat,)})
+    text = render(director.model_copy(update={"digest": digest}))
+    assert "discard, effect -0.3000 ± 0.0100 (kept off the stack by the review): Rem" in text
+    assert "(a near miss)" not in text
 
 
 def test_a_director_reads_what_has_paid_off_and_whom_that_suggests_or_who_is_settled() -> None:

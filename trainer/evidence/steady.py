@@ -26,10 +26,11 @@ class Timed(NamedTuple):
 
 
 def disturbed(rate: float, history: Sequence[float]) -> bool:
-    """Whether a run was visibly slower or faster than earlier runs of the same source.
+    """Whether the machine was visibly slower or faster in a run than it was in earlier ones.
 
-    Rates are tokens per second, or steps where the budget is fixed. The distance is taken in
-    logarithms, in robust standard deviations, of which a quiet machine's unsteadiness is the least.
+    Rates are shares of a core that runs of any source got, or tokens per second of one source. The
+    distance is taken in logarithms, in robust standard deviations, of which a quiet machine's
+    unsteadiness is the least.
     """
     if len(history) < HISTORY_RUNS:
         return False
