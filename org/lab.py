@@ -53,9 +53,10 @@ class Lab:
 
     ``wall`` is what trials run behind (see `trainer.sandbox.find_wall`). ``stop`` asks for no new
     step, ``abandon`` also ends the trials at hand; while ``going`` is not set, the run is paused.
-    ``began`` is when this process took the lab, in Unix seconds. ``moving`` is held while head or
-    incumbent change, ``certifying`` during a certification, ``referring`` while the incumbent is
-    measured again, ``beside`` by the one smoke test that needs no device.
+    ``last_order`` is the number of the last order that was there when this process took the lab.
+    ``moving`` is held while head or incumbent change, ``certifying`` during a certification,
+    ``referring`` while the incumbent is measured again, ``beside`` by the one smoke test that needs
+    no device.
     ``count_tokens`` counts with the corpus's own tokenizer, which needs no download and errs on
     the high side for code and modern English.
     """
@@ -82,7 +83,7 @@ class Lab:
     referring: threading.Lock = field(default_factory=threading.Lock)
     beside: threading.Lock = field(default_factory=threading.Lock)
     opened: float = field(default_factory=time.monotonic)
-    began: float = field(default_factory=time.time)
+    last_order: int = 0
 
     @property
     def people(self) -> tuple[Person, ...]:

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from org import steering
 from org.cli import main
-from org.lab import Lab, exclusive
+from org.lab import Lab, Stopped, exclusive
+from org.measuring import Asker, on_device
 from org.notebook import Notebook
 from org.onlooker import Nobody
 from org.steering import paused_by, steered
@@ -155,6 +156,25 @@ def test_stop_now_abandons_the_trial_also_after_a_gentle_stop(
     assert "abandoning the trials at hand" in rest
     assert organization.trials() == []
     assert processes_about(organization.folder) == []
+
+
+@pytest.mark.parametrize("hours", [1, -1], ids=["put forward", "put back"])
+def test_a_stop_is_for_the_run_that_is_there_whatever_the_clock_says(
+    hours: int, organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    organization = organize(script=REFUSED, attempts=1)
+    clock = time.time
+
+    def stop_when_the_clock_is_wrong(lab: Lab) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda: clock() + hours * 3600)
+            steering.stop(lab.notebook, lab.folder, "ann")
+
+    with pytest.raises(Stopped):
+        work(organization, opened=stop_when_the_clock_is_wrong)
+    assert organization.trials() == []
+    assert work(organization).reasons == []
+    assert organization.experiment().decision == "discard"
 
 
 # --- what waits -----------------------------------------------------------------------------------
