@@ -61,9 +61,12 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
 
 @contextmanager
 def _next_device(lab: Lab, asker: Asker, *, short: bool) -> Iterator[Lease]:
-    """The next free device; one that comes free during a pause is let go again."""
+    """The next free device; one that comes free during a pause is let go again.
+
+    While it is held, the time is charged, whoever else waits for an endpoint or a person.
+    """
     while True:
-        with lab.devices.lease(lab.stop, short=short) as device:
+        with lab.devices.lease(lab.stop, short=short) as device, lab.patience.charged():
             if lab.going.is_set():
                 yield device
                 return

@@ -151,7 +151,7 @@ class _Helm:
     def _pause_or_go_on(self, order: Order | None) -> None:
         if order and self.lab.going.is_set():
             self.lab.going.clear()
-            self.not_charged.enter_context(self.lab.patience.uncharged())
+            self.not_charged.enter_context(self.lab.patience.uncharged(paused=True))
             self.lab.onlooker.note(
                 f"paused {by(order)}: what runs is finished, nothing new begins; {GO_ON} goes on"
             )

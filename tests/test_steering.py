@@ -251,6 +251,36 @@ def test_the_time_of_a_pause_is_not_charged(organize: Organize):
     assert worked == [10.0, 15.0]
 
 
+def test_a_trial_is_charged_during_an_outage_or_a_pause_and_no_device_is_busy_all_day(
+    organize: Organize,
+):
+    """A device is there during an outage, and during a pause for as long as it is in use."""
+    organization = organize(script=TRIED)
+    charged: list[tuple[float, float]] = []
+
+    def opened(lab: Lab) -> None:
+        now = [0.0]
+        lab.stop.set()
+        patience = Patience(clock=lambda: now[0])
+        watched = replace(lab, patience=patience, opened=0.0, stop=threading.Event())
+
+        def trial(device: str) -> None:
+            now[0] += 600.0
+
+        for paused in (False, True):
+            with patience.uncharged(paused=paused):
+                now[0] += 60.0
+                on_device(watched, Asker("desk 1", "a trial"), trial)
+            watched.keep_time()
+            run = lab.notebook.latest_run()
+            assert run is not None and run.device_seconds is not None
+            charged.append((run.worked_seconds, run.device_seconds))
+
+    with pytest.raises(Stopped):
+        work(organization, opened=opened)
+    assert charged == [(600.0, 660.0), (1200.0, 1260.0)]
+
+
 # --- what is said ---------------------------------------------------------------------------------
 
 
