@@ -20,11 +20,16 @@ T = TypeVar("T")
 
 
 class Asker(NamedTuple):
-    """Who wants a device, and what for: a desk, in the onlooker's words, and its experiment."""
+    """Who wants a device, and what for: a desk, in the onlooker's words, and its experiment.
+
+    ``urgent`` is whether a candidate's trial goes before those of others; None for what no candidate
+    goes before.
+    """
 
     desk: str
     what: str
     experiment: str | None = None
+    urgent: bool | None = None
 
 
 def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool = False) -> T:
@@ -66,7 +71,10 @@ def _next_device(lab: Lab, asker: Asker, *, short: bool) -> Iterator[Lease]:
     While it is held, the time is charged, whoever else waits for an endpoint or a person.
     """
     while True:
-        with lab.devices.lease(lab.stop, short=short) as device, lab.patience.charged():
+        with (
+            lab.devices.lease(lab.stop, short=short, urgent=asker.urgent) as device,
+            lab.patience.charged(),
+        ):
             if lab.going.is_set():
                 yield device
                 return
