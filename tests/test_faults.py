@@ -215,6 +215,7 @@ def told_of(organization: Organization, *words: str) -> tuple[int, str]:
     return told.exit_code, " ".join(told.output.split())
 
 
+@pytest.mark.quick
 def test_a_notebook_that_stays_locked_ends_what_writes_in_one_line_and_can_be_read(
     organize: Organize, monkeypatch: pytest.MonkeyPatch
 ):
@@ -286,6 +287,7 @@ def test_a_clock_that_is_changed_changes_no_duration_and_no_verdict(
     assert faults(organization) == []
 
 
+@pytest.mark.quick
 def test_two_runs_that_begin_at_the_same_time_of_day_are_two_runs(
     organize: Organize, monkeypatch: pytest.MonkeyPatch
 ):
