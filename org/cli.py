@@ -158,7 +158,7 @@ def say(words: tuple[str, ...], config_path: Path, lab: Path | None) -> None:
     from org.notes import leave_note, this_person
     from org.reading import reading
 
-    with reading(config_path, lab) as book:
+    with reading(config_path, lab, writing=True) as book:
         note = leave_note(book, " ".join(words), this_person())
     click.echo(f"Note {note.number} waits for the director of the next experiment.")
 
@@ -228,7 +228,7 @@ def approve(number: int | None, config_path: Path, lab: Path | None) -> None:
     from org.notes import this_person
     from org.reading import reading
 
-    with reading(config_path, lab) as book:
+    with reading(config_path, lab, writing=True) as book:
         question = answer(book, number, this_person(), approved=True)
     click.echo(f"The patch of experiment {question.number} may be tried.")
 
@@ -249,7 +249,7 @@ def reject(number: int, reason: tuple[str, ...], config_path: Path, lab: Path | 
     from org.notes import this_person
     from org.reading import reading
 
-    with reading(config_path, lab) as book:
+    with reading(config_path, lab, writing=True) as book:
         answer(book, number, this_person(), approved=False, reason=" ".join(reason))
     click.echo(f"The patch of experiment {number} goes back to the engineer.")
 
@@ -437,7 +437,7 @@ def _steer(give: Callable[[Any, Path, str], str], config_path: Path, lab: Path |
     from org.notes import this_person
     from org.reading import folder_of, reading
 
-    with reading(config_path, lab) as book:
+    with reading(config_path, lab, writing=True) as book:
         click.echo(give(book, folder_of(config_path, lab), this_person()))
 
 

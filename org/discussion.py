@@ -162,7 +162,7 @@ def spoken(reply: Record) -> str:
         case Direction():
             numbers = " and ".join(f"#{number}" for number in reply.builds_on)
             way = f"{reply.way_out}{f' ({numbers})' if numbers else ''}: " if reply.way_out else ""
-            whom = f"{reply.assignee}, look at {reply.category}"
+            whom = f"{reply.assignee}, look at {reply.category}{', urgent' if reply.urgent else ''}"
             said = f"{whom}: {way}{reply.focus}\n{reply.reason}"
             return f"{said}\nTo the notes of a person: {reply.answer}" if reply.answer else said
         case Hypothesis():

@@ -78,7 +78,8 @@ def _said(notebook: Notebook, result: Result) -> Table:
 def _sayings(notebook: Notebook, result: Result) -> Iterator[tuple[str, str]]:
     experiment = result.experiment
     if direction := _record(Direction, experiment.direction_json):
-        yield "direction", f"{direction.focus}\n{direction.reason}"
+        urgent = "Urgent, before others that wait.\n" if direction.urgent else ""
+        yield "direction", f"{urgent}{direction.focus}\n{direction.reason}"
         for note in notes_of(notebook, experiment.id):
             yield "note", f"{note.author}: {note.text}"
         yield "answer", direction.answer

@@ -53,9 +53,10 @@ class Lab:
 
     ``wall`` is what trials run behind (see `trainer.sandbox.find_wall`). ``stop`` asks for no new
     step, ``abandon`` also ends the trials at hand; while ``going`` is not set, the run is paused.
-    ``began`` is when this process took the lab, in Unix seconds. ``moving`` is held while head or
-    incumbent change, ``certifying`` during a certification, ``referring`` while the incumbent is
-    measured again, ``beside`` by the one smoke test that needs no device.
+    ``last_order`` is the number of the last order that was there when this process took the lab.
+    ``moving`` is held while head or incumbent change, ``certifying`` during a certification,
+    ``referring`` while the incumbent is measured again, ``beside`` by the one smoke test that needs
+    no device.
     ``count_tokens`` counts with the corpus's own tokenizer, which needs no download and errs on
     the high side for code and modern English.
     """
@@ -83,7 +84,7 @@ class Lab:
     referring: threading.Lock = field(default_factory=threading.Lock)
     beside: threading.Lock = field(default_factory=threading.Lock)
     opened: float = field(default_factory=time.monotonic)
-    began: float = field(default_factory=time.time)
+    last_order: int = 0
 
     @property
     def people(self) -> tuple[Person, ...]:
@@ -115,18 +116,22 @@ class Lab:
     def worked_seconds(self) -> float:
         """Wall seconds that this run has worked.
 
-        Breaks between two starts are left out, pauses, waiting for an endpoint that is down, and
-        for a person while nothing else goes on.
+        Breaks between two starts are left out, and so is what was waited for while no device was in
+        use: an endpoint that is down, a person, the end of a pause.
         """
         now = self.patience.clock() - self.opened - self.patience.uncharged_seconds()
         return self.run.worked_seconds + max(now, 0.0)
 
     def keep_time(self) -> None:
-        """Keep in the notebook how long the run has worked so far, and its devices with it."""
-        worked = self.worked_seconds()
-        now = worked - self.run.worked_seconds
-        devices = (self.run.device_seconds or 0.0) + now * len(self.devices.all_names)
-        self.notebook.set_worked_seconds(self.run.id, worked, devices)
+        """Keep in the notebook how long the run has worked so far, and its devices were there.
+
+        They are there while an endpoint is waited for, and idle.
+        """
+        now = self.patience.clock() - self.opened - self.patience.paused_seconds()
+        devices = max(now, 0.0) * len(self.devices.all_names)
+        self.notebook.set_worked_seconds(
+            self.run.id, self.worked_seconds(), (self.run.device_seconds or 0.0) + devices
+        )
 
     @cached_property
     def at_work(self) -> AtWork:

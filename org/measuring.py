@@ -24,11 +24,16 @@ class DeviceBroken(TrialLost):
 
 
 class Asker(NamedTuple):
-    """Who wants a device, and what for: a desk, in the onlooker's words, and its experiment."""
+    """Who wants a device, and what for: a desk, in the onlooker's words, and its experiment.
+
+    ``urgent`` is whether a candidate's trial goes before those of others; None for what no candidate
+    goes before.
+    """
 
     desk: str
     what: str
     experiment: str | None = None
+    urgent: bool | None = None
 
 
 def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool = False) -> T:
@@ -67,9 +72,15 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
 
 @contextmanager
 def _next_device(lab: Lab, asker: Asker, *, short: bool) -> Iterator[Lease]:
-    """The next free device; one that comes free during a pause is let go again."""
+    """The next free device; one that comes free during a pause is let go again.
+
+    While it is held, the time is charged, whoever else waits for an endpoint or a person.
+    """
     while True:
-        with lab.devices.lease(lab.stop, short=short) as device:
+        with (
+            lab.devices.lease(lab.stop, short=short, urgent=asker.urgent) as device,
+            lab.patience.charged(),
+        ):
             if lab.going.is_set():
                 yield device
                 return

@@ -206,7 +206,9 @@ def train(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     """Run the candidate once, when a device is free for it, on top of that moment's head."""
     name = f"train.{state['hypotheses']}.{state['attempts']}"
     step = Step(runtime.context, state["experiment"], name)
-    return step.on_device(lambda device: _run(step, state, device))
+    return step.on_device(
+        lambda device: _run(step, state, device), urgent=state["direction"].urgent
+    )
 
 
 def _run(step: Step, state: ExperimentState, device: Lease) -> ExperimentState:

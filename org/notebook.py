@@ -198,6 +198,8 @@ class Notebook:
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
         self.db = Database(connection)
         self._lock = threading.RLock()
+        # Not deferred: one that has read cannot wait for another writer any more, it fails.
+        self._begin = "begin" if read_only else "begin immediate"
         if read_only:
             return
         self.db.enable_wal()
@@ -216,8 +218,7 @@ class Notebook:
                 with self.db.atomic():
                     yield self.db
                 return
-            # Not deferred: one that has read cannot wait for another writer any more, it fails.
-            self.db.execute("begin immediate")
+            self.db.execute(self._begin)
             try:
                 yield self.db
                 self.db.execute("commit")

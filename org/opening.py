@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         CorpusError: the corpus cannot be prepared.
     """
     _not_its_own_record(config, folder)
-    began = time.time()
     with exclusive(folder):
+        last_order = _last_order(folder / NOTEBOOK_FILE)
         names = device_names(config)
         stop = threading.Event()
         patience = Patience(stop, onlooker.note)
@@ -75,7 +75,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 patience=patience,
                 purse=purse,
                 stop=stop,
-                began=began,
+                last_order=last_order,
                 count_tokens=lru_cache(TEXTS_COUNTED)(
                     lambda text: len(encoding.encode_ordinary(text))
                 ),
@@ -87,6 +87,15 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
             yield lab
         finally:
             notebook.close()
+
+
+def _last_order(path: Path) -> int:
+    """The number of the last order that was given to the runs before; 0 without a notebook."""
+    if not path.exists():
+        return 0
+    with closing(Notebook(path)) as notebook:
+        (row,) = notebook.rows("select coalesce(max(number), 0) as last from orders")
+        return int(row["last"])
 
 
 def _not_its_own_record(config: Config, folder: Path) -> None:

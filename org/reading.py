@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from org import schema
 from org.config import load_config
 from org.lab import LabError
 from org.notebook import NOTEBOOK_FILE, Notebook
+from org.trouble import telling_trouble
 
 
 def folder_of(config_path: Path, folder: Path | None) -> Path:
@@ -17,19 +19,28 @@ def folder_of(config_path: Path, folder: Path | None) -> Path:
 
 
 @contextmanager
-def reading(config_path: Path, folder: Path | None) -> Iterator[Notebook]:
+def reading(config_path: Path, folder: Path | None, *, writing: bool = False) -> Iterator[Notebook]:
     """The notebook of the lab in ``folder``, or else of the one that org.yaml names.
+
+    Unless ``writing`` it can be read only, also while another program has locked it to write.
 
     Raises:
         ConfigError: org.yaml cannot be read, and no folder was given.
-        LabError: there is no notebook yet.
+        LabError: there is no notebook yet, or it cannot be had: see `telling_trouble`.
     """
     folder = folder_of(config_path, folder)
     path = folder / NOTEBOOK_FILE
     if not path.exists():
         raise LabError(f"there is no notebook in {folder} yet; `python -m org run` begins one")
-    notebook = Notebook(path)
-    try:
+    with telling_trouble(folder), closing(_opened(path, writing)) as notebook:
         yield notebook
-    finally:
+
+
+def _opened(path: Path, writing: bool) -> Notebook:
+    """The notebook; one of an earlier version is brought up to date first, which is to write."""
+    if not writing:
+        notebook = Notebook(path, read_only=True)
+        if schema.is_up_to_date(notebook.db):
+            return notebook
         notebook.close()
+    return Notebook(path)

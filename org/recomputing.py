@@ -5,6 +5,7 @@ Yields a line for each that comes out otherwise.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from math import isclose
@@ -24,6 +25,13 @@ from trainer.setting import ProfileName, Setting
 from trainer.trial import Trial
 
 ON_THE_STACK = ("provisional", "keep", "dropped")
+
+# How the reason begins where an experiment ended otherwise than by its last candidate's run, which
+# there may be nevertheless: the head has moved since, or a model failed (org/nodes.py, org/desk.py).
+GIVEN_UP = re.compile(
+    r"given up after \d|objected to after \d|a model failed: |The head has moved while "
+    r"|'.*' was tried already: "
+)
 
 # What changes what a run is held against, and since when.
 EVENTS = """
@@ -68,13 +76,26 @@ def wrong_verdicts(past: Past) -> Iterator[str]:
         if standing != on_the_stack:
             yield f"{where} is {experiment.decision}, and on the stack {standing or 'there is none'}"
         if experiment.effect is None:
-            if on_the_stack:
-                yield f"{where} is {experiment.decision} without an effect"
+            yield from _wrong_without_effect(past, experiment, where)
             continue
         if change is not None:
             yield from _unlike(where, experiment, change)
         if knows_order:
             yield from _wrong_effect(past, experiment, change, profiles[experiment.run], moments)
+
+
+def _wrong_without_effect(past: Past, experiment: Experiment, where: str) -> Iterator[str]:
+    """An experiment has no effect where nothing was measured, or its reason says why that is void."""
+    if experiment.decision in ON_THE_STACK:
+        yield f"{where} is {experiment.decision} without an effect"
+        return
+    rows = past.notebook.rows(
+        "select id from main.trials where experiment = :id and source_sha = :sha"
+        " and outcome = 'completed'",
+        {"id": experiment.id, "sha": experiment.candidate_sha},
+    )
+    if rows and not GIVEN_UP.match(experiment.reason or ""):
+        yield f"{where} is {experiment.decision} without an effect, and trial {rows[0]['id']} completed"
 
 
 def _unlike(where: str, experiment: Experiment, change: Change) -> Iterator[str]:
@@ -107,11 +128,16 @@ def _wrong_effect(
     if trial is None or trial.val_bpb is None:
         yield f"{where} has an effect, and its candidate no completed trial"
         return
+    try:
+        lines_added = experiment.patch.lines_added
+    except ValueError:
+        yield f"{where} has an effect, and its patch cannot be read"
+        return
     closed = experiment.ended or 0.0
     between = moments[bisect_right(moments, rows[0]["ended"]) : bisect_right(moments, closed)]
     first = None
     for moment in dict.fromkeys([closed, *reversed(between)]):
-        placement, effect = _judged(past, experiment, trial, profile, moment)
+        placement, effect = _judged(past, experiment, trial, profile, lines_added, moment)
         first = first or (placement, effect)
         if _alike(effect, experiment) and (change is None or _expected(placement, change)):
             yield from _wrong_decision(where, experiment, placement)
@@ -127,7 +153,12 @@ def _wrong_effect(
 
 
 def _judged(
-    past: Past, experiment: Experiment, trial: Trial, profile: ProfileName, moment: float
+    past: Past,
+    experiment: Experiment,
+    trial: Trial,
+    profile: ProfileName,
+    lines_added: int,
+    moment: float,
 ) -> tuple[Placement, Effect]:
     assert trial.val_bpb is not None
     with past.before(moment) as notebook:
@@ -137,7 +168,7 @@ def _judged(
             experiment.id,
             trial.val_bpb,
             trial.seed,
-            experiment.patch.lines_added,
+            lines_added,
         )
 
 

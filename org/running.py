@@ -46,13 +46,12 @@ def run_here(config_path: Path, folder: Path | None) -> int:
     console = Console(file=cast(IO[str], Patient(sys.stdout)), highlight=False)
     terminal = Terminal(console)
     console.print(Text(who_answers(config)), soft_wrap=True)
-    with open_lab(config, folder, terminal) as lab:
+    with telling_trouble(folder), open_lab(config, folder, terminal) as lab:
         console.print(Text(terms(lab)), soft_wrap=True)
         with terminal, stopping_gently(lab), asking_here(lab, console):
             try:
                 leave_imports_alone()
-                with telling_trouble(folder):
-                    reasons = run(lab)
+                reasons = run(lab)
             except Stopped:
                 reasons = []
         if lab.notebook.incumbent() is not None:

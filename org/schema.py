@@ -335,6 +335,15 @@ def create(db: Database) -> None:
             db.create_view(view, sql)
 
 
+def is_up_to_date(db: Database) -> bool:
+    """Whether nothing is missing that is read."""
+    there = {*db.table_names(), *db.view_names()}
+    return {*TABLES, *VIEWS, *(f"{name}_totals" for name in TOTALS)} <= there and all(
+        columns.keys() <= db.table(name).columns_dict.keys()
+        for name, (columns, _) in TABLES.items()
+    )
+
+
 def _bring_up_to_date(db: Database) -> None:
     """Add the tables and columns that a notebook of an earlier version lacks."""
     there = set(db.table_names())

@@ -123,12 +123,13 @@ class _Helm:
     """Puts a lab on the course that its notebook says; what it followed once it does not again.
 
     A stop is meant for the process that was there when it was given, a pause for all that come.
+    Which came first is told by their numbers: clocks are put back.
     """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.not_charged = ExitStack()
-        self._seen = 0
+        self._seen = lab.last_order
 
     def look(self) -> None:
         for order in self._new_stops():
@@ -142,15 +143,15 @@ class _Helm:
     def _new_stops(self) -> list[Order]:
         rows = self.lab.notebook.rows(
             "select * from orders where what in ('stop', 'stop now') and number > :seen"
-            " and time >= :began order by number",
-            {"seen": self._seen, "began": self.lab.began},
+            " order by number",
+            {"seen": self._seen},
         )
         return [Order(**row) for row in rows]
 
     def _pause_or_go_on(self, order: Order | None) -> None:
         if order and self.lab.going.is_set():
             self.lab.going.clear()
-            self.not_charged.enter_context(self.lab.patience.uncharged())
+            self.not_charged.enter_context(self.lab.patience.uncharged(paused=True))
             self.lab.onlooker.note(
                 f"paused {by(order)}: what runs is finished, nothing new begins; {GO_ON} goes on"
             )

@@ -165,13 +165,15 @@ class Step:
             return try_out_on(self.lab, asker, device, test_id, source)
         return try_out(self.lab, asker, test_id, source)
 
-    def on_device(self, work: Callable[[Lease], T]) -> T:
+    def on_device(self, work: Callable[[Lease], T], *, urgent: bool) -> T:
         """Do some work with the next free device, when it is this candidate's turn.
+
+        What the director said to be ``urgent`` comes before other candidates.
 
         Raises:
             Stopped: the run was stopped before the work was done.
         """
-        return on_device(self.lab, self._asker("candidate trial"), work)
+        return on_device(self.lab, self._asker("candidate trial")._replace(urgent=urgent), work)
 
     def _asker(self, what: str) -> Asker:
         what = f"experiment {self.experiment.number}, {what}"

@@ -45,7 +45,8 @@ def telling_trouble(folder: Path) -> Iterator[None]:
 
 
 def _disk_trouble(folder: Path, error: Exception) -> str:
-    free_gb = shutil.disk_usage(folder).free / 2**30
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free_gb = shutil.disk_usage(there).free / 2**30
     return (
         f"the lab {folder} cannot be written: {one_line(str(error))} ({free_gb:.1f} GB are free);"
         " make room, then the same command goes on"

@@ -20,6 +20,7 @@ from org.figures import counted
 from org.lineage import FILE_NAME, Kept, Lineage, LineageError
 from org.notebook import NOTEBOOK_FILE, Incumbent, Notebook
 from org.past import Past, reading_past
+from org.plain import one_line
 from org.recomputing import clock_set_back, wrong_certifications, wrong_verdicts
 from roles.records import Direction, Hypothesis
 from trainer.patch import Patch
@@ -64,8 +65,16 @@ def verify(folder: Path) -> Iterator[Finding]:
 
 
 def _findings(name: str, what: str, faults: Iterator[str]) -> Iterator[Finding]:
-    found = [Finding(name, False, fault) for fault in faults]
+    found = [Finding(name, False, fault) for fault in _until_unreadable(faults)]
     yield from found or [Finding(name, True, what)]
+
+
+def _until_unreadable(faults: Iterator[str]) -> Iterator[str]:
+    """The faults up to a record that is so damaged that what follows from it cannot be told."""
+    try:
+        yield from faults
+    except (ValueError, KeyError) as error:
+        yield f"something on record cannot be read, so that the rest was not looked at: {one_line(str(error))}"
 
 
 @dataclass(frozen=True)
@@ -164,11 +173,21 @@ def _trials(past: Past, outside: _Outside) -> Iterator[str]:
         key = (row["purpose"], row["experiment"], row["source_sha"], row["seed"], again)
         runs.setdefault(key, []).append(name)
         path = outside.folder / "trials" / name / "trial.json"
-        if path.exists() and json.loads(path.read_text()) != trial:
-            yield f"trial {name}: {path} says otherwise than the notebook"
+        if path.exists():
+            yield from _unlike_its_file(name, trial, path)
     for (purpose, _, source_sha, seed, _), names in runs.items():
         if len(names) > 1:
             yield f"the {purpose} run of {source_sha[:12]} under seed {seed} is there {len(names)} times: {', '.join(names)}"
+
+
+def _unlike_its_file(name: str, trial: object, path: Path) -> Iterator[str]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        yield f"trial {name}: {path} cannot be read"
+        return
+    if told != trial:
+        yield f"trial {name}: {path} says otherwise than the notebook"
 
 
 def _replies(past: Past, outside: _Outside) -> Iterator[str]:

@@ -60,7 +60,11 @@ class _WayRefusedError(Exception):
 
 @dataclass
 class _Question:
-    """One question on its way: what was sent and came so far, and how often nothing came of it."""
+    """One question on its way: what was sent and came so far, and how often nothing came of it.
+
+    ``lost`` requests may be billed; ``late`` were those since the endpoint was known to answer, the
+    first of them sent at ``late_since`` by the clock of the patience.
+    """
 
     brief: Brief
     reply_type: type[Record]
@@ -68,6 +72,8 @@ class _Question:
     came: list[Said] = field(default_factory=list)
     sent: list[Messages] = field(default_factory=list)
     lost: int = 0
+    late: int = 0
+    late_since: float = 0.0
 
 
 class ChatModel:
@@ -225,15 +231,18 @@ class ChatModel:
         internal_errors = 0
         while True:
             messages = [*self._opening(question, way, again), *again]
+            sent_at = self.patience.clock()
             try:
                 said = self._send(question, messages, way)
             except Passing as trouble:
-                internal_errors += trouble.kind == "error"
-                if question.lost >= TIMEOUTS:
+                if trouble.kind == "slow" and self._late(question, sent_at):
+                    continue
+                if question.late >= TIMEOUTS:
                     raise ModelError(f"{self.name}: {trouble}, {TIMEOUTS} times") from None
+                internal_errors += trouble.kind == "error"
                 if internal_errors >= INTERNAL_ERRORS and self.found.way != way != "words":
                     raise _WayRefusedError(str(trouble)) from None
-                question.wait.out(trouble)
+                question.wait.out(trouble, sent_at)
                 continue
             except TooLong as trouble:
                 shortenings += 1
@@ -255,8 +264,7 @@ class ChatModel:
             try:
                 said = self.endpoint.say(messages, _asked(way, question.reply_type))
             except Passing as trouble:
-                if trouble.kind == "slow":  # lost, and may be billed
-                    question.lost += 1
+                if trouble.kind == "slow" and question.lost < TIMEOUTS:  # may be billed
                     bill.dollars = most or 0.0
                 raise
             question.came.append(said)
@@ -264,6 +272,29 @@ class ChatModel:
             if self.price:
                 bill.dollars = dollars(self.price, *_tokens(said, messages))
         return said
+
+    def _late(self, question: _Question, sent_at: float) -> bool:
+        """Count a reply that did not come in time; whether it was because the endpoint hung.
+
+        One that hangs takes a question and says nothing, as a slow one does. So after a few it is
+        asked for its models, and while it does not even list those it is waited for as one that is
+        down. What it never answered by then it can hardly have begun: no more of it counts as lost.
+        """
+        question.lost = min(question.lost + 1, TIMEOUTS)
+        question.late_since = question.late_since if question.late else sent_at
+        question.late += 1
+        if question.late < TIMEOUTS:
+            return False
+        tried_at, hung = question.late_since, False
+        while self.endpoint.is_silent():
+            hung = True
+            question.wait.out(
+                Passing("it hangs, and does not even list its models", "down"), tried_at
+            )
+            tried_at = self.patience.clock()
+        if hung:
+            question.late = 0
+        return hung
 
     def _opening(self, question: _Question, way: Way, again: Messages) -> Messages:
         """The brief, cut to the window as far as that is known."""

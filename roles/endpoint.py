@@ -189,6 +189,19 @@ class Endpoint:
         mine = [each for each in entries if each.get("id") == self.model or len(entries) == 1]
         return next(filter(None, map(_told_window, mine)), None)
 
+    def is_silent(self) -> bool:
+        """Whether it takes connections, if that, and does not even say which models it has."""
+        import openai
+
+        with _client(self.base_url, self._key, LIST_SECONDS) as client:
+            try:
+                client.models.with_raw_response.list()
+            except openai.APIConnectionError:
+                return True
+            except openai.OpenAIError:
+                pass  # an answer too
+        return False
+
     def clean(self, text: str) -> str:
         """One line, not too long, without the key, whoever may have repeated it."""
         return _clean(text, self._key)

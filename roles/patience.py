@@ -58,9 +58,10 @@ class Patience:
         self.pause = pause
         self.clock = clock
         self._lock = threading.Lock()
-        self._uncharged = 0  # how many have a reason not to be charged, at this moment
-        self._uncharged_since = 0.0
-        self._uncharged_seconds = 0.0
+        # How many there are at this moment of each kind, and since when there are so many.
+        self._charged = self._uncharged = self._paused = 0
+        self._since = clock()
+        self._uncharged_seconds = self._paused_seconds = 0.0
 
     def uncharged_seconds(self) -> float:
         """Wall seconds so far that no budget is charged, as an endpoint that was down was waited for.
@@ -68,27 +69,62 @@ class Patience:
         So are those of a pause. Rate limits are not in it: they are how an endpoint works.
         """
         with self._lock:
-            now = self.clock() - self._uncharged_since if self._uncharged else 0.0
-            return self._uncharged_seconds + now
+            return self._uncharged_seconds + self._lasts(self._uncharged)
+
+    def paused_seconds(self) -> float:
+        """Those of them in which a person wanted nothing to go on."""
+        with self._lock:
+            return self._paused_seconds + self._lasts(self._paused)
 
     def waiting(self, whom: str) -> Wait:
         """The waiting of one question to the model of this name."""
         return Wait(self, whom)
 
     @contextmanager
-    def uncharged(self) -> Iterator[None]:
-        """Time inside is charged to no budget, and counts once, however many are inside."""
-        with self._lock:
-            if not self._uncharged:
-                self._uncharged_since = self.clock()
-            self._uncharged += 1
+    def uncharged(self, *, paused: bool = False) -> Iterator[None]:
+        """Time inside is charged to no budget, and counts once, however many are inside.
+
+        Unless something is at work that is charged. ``paused`` is what a person wants.
+        """
+        self._change(uncharged=1, paused=int(paused))
         try:
             yield
         finally:
-            with self._lock:
-                self._uncharged -= 1
-                if not self._uncharged:
-                    self._uncharged_seconds += self.clock() - self._uncharged_since
+            self._change(uncharged=-1, paused=-int(paused))
+
+    @contextmanager
+    def charged(self) -> Iterator[None]:
+        """Time inside is charged, whatever is waited for meanwhile: something is at work."""
+        self._change(charged=1)
+        try:
+            yield
+        finally:
+            self._change(charged=-1)
+
+    def forgive(self, since: float) -> None:
+        """Charge no budget for the time since then, by the ``clock``: it was waiting all along.
+
+        What was at work meanwhile, or not charged for another reason, ends what is forgiven: nothing
+        is forgiven twice.
+        """
+        with self._lock:
+            if not (self._charged or self._uncharged):
+                now = self.clock()
+                self._uncharged_seconds += now - max(since, self._since)
+                self._since = now
+
+    def _change(self, *, charged: int = 0, uncharged: int = 0, paused: int = 0) -> None:
+        with self._lock:
+            self._uncharged_seconds += self._lasts(self._uncharged)
+            self._paused_seconds += self._lasts(self._paused)
+            self._since = self.clock()
+            self._charged += charged
+            self._uncharged += uncharged
+            self._paused += paused
+
+    def _lasts(self, count: int) -> float:
+        """For how many seconds there have been so many of a kind, nothing being charged."""
+        return self.clock() - self._since if count and not self._charged else 0.0
 
 
 class Wait:
@@ -103,8 +139,11 @@ class Wait:
         self._pauses = 0
         self._say_from = SAID_FROM_SECONDS
 
-    def out(self, trouble: Passing) -> None:
+    def out(self, trouble: Passing, tried_at: float | None = None) -> None:
         """Pause for once because of some trouble; `over` ends a series of pauses.
+
+        ``tried_at`` is when the attempt began that came to that, by the clock of the patience: of an
+        endpoint that is down, the attempt is charged no more than the pause.
 
         Raises:
             AskAbandoned: a stop was asked for.
@@ -117,6 +156,8 @@ class Wait:
             raise ModelError(f"{self.whom}: {trouble}; given up after {_span(self.seconds)}")
         self._say(trouble, pause)
         if trouble.kind in ("down", "error"):
+            if tried_at is not None:
+                self.patience.forgive(tried_at)
             with self.patience.uncharged():
                 self._pause(pause)
         else:
@@ -133,9 +174,8 @@ class Wait:
         doubled: float = min(FIRST_PAUSE_SECONDS * 2**self._pauses, LONGEST_PAUSE_SECONDS)
         self._pauses = min(self._pauses + 1, 16)
         jittered = doubled * random.uniform(0.5, 1.0)
-        if trouble.retry_after is None:
-            return jittered
-        return trouble.retry_after + min(jittered, trouble.retry_after / 10)
+        asked = trouble.retry_after or 0.0
+        return max(jittered, asked + min(jittered, asked / 10))
 
     def _say(self, trouble: Passing, pause: float) -> None:
         """Say that it takes time, each time that it has taken twice as long."""

@@ -38,7 +38,8 @@ class Direction(Record):
 
     ``answer`` is what the director says to the notes of a person; empty where there are none.
     After a plateau ``way_out`` says how it leads off it, and ``builds_on`` from which experiments:
-    the two near misses that are combined, or the one whose version is gone back to.
+    the two near misses that are combined, or the one whose version is gone back to. What is
+    ``urgent`` is tried before the patches of others that wait for a device.
     """
 
     category: Category
@@ -48,6 +49,7 @@ class Direction(Record):
     answer: Paragraph = ""
     way_out: WayOut | None = None
     builds_on: tuple[int, ...] = ()
+    urgent: bool = False
 
 
 class Hypothesis(Record):

@@ -33,15 +33,16 @@ def pytest_configure() -> None:
 LONG = {
     *("test_approval", "test_bench", "test_directing", "test_escape", "test_examples"),
     *("test_faults", "test_notes", "test_outage", "test_planted", "test_powers", "test_recorded"),
-    *("test_repeating", "test_steering", "test_verifying"),
+    *("test_repeating", "test_steering"),
 }
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark as long what runs whole organizations in one of those modules."""
+    """Mark as long what runs whole organizations in one of those modules, and is not quick."""
     for item in items:
-        if item.path.stem in LONG and "organize" in item.fixturenames:
+        whole = item.path.stem in LONG and "organize" in item.fixturenames
+        if whole and not item.get_closest_marker("quick"):
             item.add_marker("long")
 
 

@@ -58,7 +58,7 @@ class OpenAIServer:
     ``supports`` names what it can do besides plain text: "json_schema", "tool"; asked for anything
     else it says HTTP 400 and no turn is used up. With a ``key`` it refuses all others, and repeats
     them in its refusal as some servers do. ``models`` is what its list of models says. Once the
-    turns have run out it says HTTP 403.
+    turns have run out it says HTTP 403. While it ``hangs``, it takes requests and answers none.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class OpenAIServer:
         self._key = key
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self.hangs = False
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._connection())
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
 
@@ -112,6 +113,10 @@ class OpenAIServer:
                 self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
             def _answer(self, body: Body) -> None:
+                if server.hangs:
+                    server._closing.wait()
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 path = urlsplit(self.path).path  # of a whole URL, asked as a proxy is
                 turn, reply = server._respond(Request(path, headers, body, time.time()))

@@ -83,6 +83,42 @@ def test_what_takes_seconds_goes_before_what_takes_a_trials_time(tmp_path: Path)
     assert served == [True, False, False]
 
 
+def test_an_urgent_candidate_goes_before_others_and_before_nothing_else(tmp_path: Path) -> None:
+    pool = Devices(["cpu:0"], tmp_path)
+    served: list[str] = []
+    asked = {
+        "candidate 1": False,
+        "certification": None,
+        "candidate 2": False,
+        "candidate 3": False,
+        "urgent 1": True,
+        "urgent 2": True,
+        "candidate 4": False,
+    }
+
+    def ask(who: str) -> None:
+        with pool.lease(urgent=asked[who]):
+            served.append(who)
+
+    def test_something() -> None:
+        with pool.lease(short=True):
+            served.append("smoke test")
+
+    threads = [threading.Thread(target=ask, args=[who]) for who in asked]
+    threads.append(threading.Thread(target=test_something))
+    with pool.lease():
+        for number, thread in enumerate(threads, start=1):
+            thread.start()
+            while len(pool._line) + len(pool._short_line) < number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert served == [
+        *("smoke test", "candidate 1", "certification", "urgent 1", "urgent 2"),
+        *("candidate 2", "candidate 3", "candidate 4"),
+    ]
+
+
 def test_a_device_is_suspected_when_different_sources_fail_there_in_a_row(tmp_path: Path) -> None:
     pool = Devices(["cuda:0"], tmp_path)
     assert not pool.failed("cuda:0", "one source")

@@ -93,6 +93,7 @@ def test_the_lab_says_a_thing_once_and_has_no_model(notebook):
     ("reply", "word"),
     [
         (Direction.model_validate(DIRECTION), "halve it"),
+        (Direction.model_validate({**DIRECTION, "urgent": True}), ", urgent: halve it"),
         (
             Hypothesis(
                 title="t", category="batch", change="c", mechanism="m", expected_effect=-0.01

@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from org.cli import main
 from org.notebook import Notebook
 from org.trouble import Patient
 from org.verifying import verify
@@ -32,6 +34,7 @@ from tests.organizations import (
     gated,
     idea,
     patch,
+    plain_experiment,
     processes_about,
     review,
     screening,
@@ -197,6 +200,55 @@ def test_a_notebook_that_another_program_holds_for_a_while_is_waited_for(organiz
     assert faults(organization) == []
 
 
+@contextmanager
+def locked(organization: Organization) -> Iterator[None]:
+    """While another program writes into the notebook, and does not come to an end."""
+    with closing(sqlite3.connect(organization.lab / "notebook.sqlite", timeout=0)) as other:
+        other.execute("begin immediate")
+        yield
+
+
+def told_of(organization: Organization, *words: str) -> tuple[int, str]:
+    """What a command comes to, in one line."""
+    where = ("--config", str(organization.config_path))
+    told = CliRunner().invoke(main, [words[0], *where, *words[1:]], terminal_width=200)
+    assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
+    return told.exit_code, " ".join(told.output.split())
+
+
+@pytest.mark.quick
+def test_a_notebook_that_stays_locked_ends_what_writes_in_one_line_and_can_be_read(
+    organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    organization = organize(attempts=1, script=refused(0.5))
+    assert work(organization).reasons == []
+    monkeypatch.setattr("org.notebook.BUSY_SECONDS", 0.1)
+    with locked(organization):
+        for command in (["run"], ["pause"], ["say", "look at the schedule"]):
+            code, said = told_of(organization, *command)
+            assert (code, "another program has locked the notebook" in said) == (2, True)
+        for command in (["status"], ["notebook"], ["replay", "1"], ["diff"]):
+            code, said = told_of(organization, *command)
+            assert (code, "locked" in said) == (0, False)
+
+
+def test_a_disk_that_takes_nothing_when_a_run_begins_is_told_in_one_line(
+    organize: Organize, begin: Begin
+):
+    organization = organize(attempts=1, script=refused(0.5))
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    process = begin(
+        organization, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=no_room
+    )
+    told, _ = process.communicate()
+    assert process.returncode == 2
+    assert b"cannot be written" in told
+    assert b"Traceback" not in told
+
+
 def test_nobody_writes_between_what_a_transaction_reads_and_what_it_writes(tmp_path: Path):
     path = tmp_path / "notebook.sqlite"
     with closing(Notebook(path)) as notebook, closing(sqlite3.connect(path, timeout=0)) as other:
@@ -219,7 +271,8 @@ def test_a_clock_that_is_changed_changes_no_duration_and_no_verdict(
         changes += 1
         return clock() + hours * 600 * changes  # at every look by ten minutes more
 
-    organization = organize(experiments=2, attempts=1, script=refused(0.5) + refused(0.7))
+    tried = plain_experiment("GAIN = 0.0", "GAIN = -1.0")
+    organization = organize(experiments=2, attempts=1, script=tried + refused(0.7))
     began = time.monotonic()
     monkeypatch.setattr(time, "time", changed)
     assert work(organization).reasons == []
@@ -227,15 +280,18 @@ def test_a_clock_that_is_changed_changes_no_duration_and_no_verdict(
     took = time.monotonic() - began
     with organization.notebook() as notebook:
         run = notebook.latest_run()
-        spans = notebook.rows("select kind, seconds from spans where kind != 'trained'")
+        rows = notebook.rows("select kind, seconds from spans where experiment is not null")
     assert run is not None
     assert run.ended is not None
     assert run.worked_seconds <= took
-    assert all(0 <= span["seconds"] <= took for span in spans if span["kind"] == "thought")
+    spans = {row["kind"]: row["seconds"] for row in rows}
+    assert {"waited", "smoke-tested", "started up", "trained", "scored"} <= spans.keys()
+    assert 0.0 <= min(spans.values()) <= sum(spans.values()) <= took
     assert [organization.experiment(n).decision for n in (1, 2)] == ["discard", "discard"]
     assert faults(organization) == []
 
 
+@pytest.mark.quick
 def test_two_runs_that_begin_at_the_same_time_of_day_are_two_runs(
     organize: Organize, monkeypatch: pytest.MonkeyPatch
 ):

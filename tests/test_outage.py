@@ -130,6 +130,7 @@ def test_an_outage_is_waited_out_while_the_other_desk_works_and_no_hours_are_cha
     assert is_sound(organization)
 
 
+@pytest.mark.quick
 def test_a_key_that_is_revoked_stops_the_run_clearly_and_once_mended_it_goes_on(
     organize: Organize, capsys: pytest.CaptureFixture[str]
 ):

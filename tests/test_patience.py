@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from roles import endpoint
 from roles.chat import ChatModel
 from roles.model import AskAbandoned, ModelRefused
 from roles.patience import Patience
@@ -106,6 +107,18 @@ def test_an_endpoint_that_says_for_how_long_is_left_alone_for_so_long(
     assert "rate limit (HTTP 429: slow down); waiting " in clock.said[0]
 
 
+@pytest.mark.parametrize("said", ["0", "Fri, 31 Dec 1999 23:59:59 GMT"])
+def test_one_that_asks_for_no_time_at_all_is_asked_ever_less_often_as_well(
+    said: str, clock: Clock
+) -> None:
+    limited = Turn("slow down", status=429, headers={"Retry-After": said})
+    with OpenAIServer(until(clock, 40, limited)) as server:
+        model_at(server, patience=clock.patience()).ask(BRIEF, Screening)
+    assert len(clock.pauses) > 4
+    for number, pause in enumerate(clock.pauses):
+        assert 0.5 * 2**number <= pause <= 2**number
+
+
 def test_one_that_wants_to_be_left_alone_for_too_long_is_given_up_at_once(clock: Clock) -> None:
     limited = Turn("tomorrow", status=429, headers={"Retry-After": "90000"})
     with OpenAIServer(lambda body: limited) as server:
@@ -155,6 +168,28 @@ def test_an_answer_that_never_comes_in_time_is_given_up_after_a_few(clock: Clock
     assert (error.cost.dollars, error.cost.prompt_tokens) == (None, None)
 
 
+def test_an_endpoint_that_hangs_is_waited_for_and_not_charged(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes every connection and answers nothing, not even what models it has."""
+    monkeypatch.setattr(endpoint, "LIST_SECONDS", 0.2)
+
+    def come_back(stop: threading.Event, seconds: float) -> None:
+        clock.pause(stop, seconds)
+        server.hangs = clock.now < 120
+
+    with OpenAIServer(lambda body: Turn(GOOD)) as server:
+        server.hangs = True
+        patience = Patience(say=clock.said.append, pause=come_back, clock=clock.time)
+        model = model_at(server, timeout_seconds=0.5, patience=patience, price=(1.0, 1.0))
+        answer = model.ask(BRIEF, Screening)
+    assert answer.reply.approved
+    assert clock.now >= 120
+    assert patience.uncharged_seconds() == clock.now
+    assert any("it hangs, and does not even list its models" in said for said in clock.said)
+    assert answer.dollars is None  # what was lost may be billed
+
+
 def test_an_internal_error_of_a_way_that_has_worked_is_waited_out(clock: Clock) -> None:
     with OpenAIServer(
         lambda body: GOOD if clock.now in (0.0,) or clock.now > 300 else Turn(status=500)
@@ -177,6 +212,37 @@ def test_time_in_which_several_wait_for_what_is_down_counts_once() -> None:
         assert patience.uncharged_seconds() == 40.0
     clock.now = 100.0
     assert patience.uncharged_seconds() == 40.0
+
+
+def test_how_long_an_endpoint_that_is_down_lets_an_attempt_wait_is_not_charged(
+    clock: Clock,
+) -> None:
+    def black_hole(body: Body) -> Turn:
+        clock.now += 15.0
+        return Turn(GOOD) if clock.now >= 600 else Turn("away", status=503)
+
+    with OpenAIServer(black_hole) as server:
+        patience = clock.patience()
+        model_at(server, patience=patience).ask(BRIEF, Screening)
+    assert patience.uncharged_seconds() == pytest.approx(clock.now - 15.0)
+
+
+def test_while_something_is_at_work_time_is_charged_and_no_time_is_forgiven_twice() -> None:
+    clock = Clock()
+    patience = clock.patience()
+    with patience.uncharged(paused=True):
+        clock.now = 10.0
+        with patience.charged():
+            clock.now = 30.0
+        clock.now = 35.0
+        assert (patience.uncharged_seconds(), patience.paused_seconds()) == (15.0, 15.0)
+    with patience.uncharged():
+        clock.now = 45.0
+    clock.now = 50.0
+    assert (patience.uncharged_seconds(), patience.paused_seconds()) == (25.0, 15.0)
+    for _ in range(2):
+        patience.forgive(0.0)
+        assert patience.uncharged_seconds() == 30.0
 
 
 def test_another_model_is_not_held_up_by_one_that_is_down() -> None:

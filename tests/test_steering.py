@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from org import steering
 from org.cli import main
-from org.lab import Lab, exclusive
+from org.lab import Lab, Stopped, exclusive
+from org.measuring import Asker, on_device
 from org.notebook import Notebook
 from org.onlooker import Nobody
 from org.steering import paused_by, steered
@@ -157,6 +158,25 @@ def test_stop_now_abandons_the_trial_also_after_a_gentle_stop(
     assert processes_about(organization.folder) == []
 
 
+@pytest.mark.parametrize("hours", [1, -1], ids=["put forward", "put back"])
+def test_a_stop_is_for_the_run_that_is_there_whatever_the_clock_says(
+    hours: int, organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    organization = organize(script=REFUSED, attempts=1)
+    clock = time.time
+
+    def stop_when_the_clock_is_wrong(lab: Lab) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda: clock() + hours * 3600)
+            steering.stop(lab.notebook, lab.folder, "ann")
+
+    with pytest.raises(Stopped):
+        work(organization, opened=stop_when_the_clock_is_wrong)
+    assert organization.trials() == []
+    assert work(organization).reasons == []
+    assert organization.experiment().decision == "discard"
+
+
 # --- what waits -----------------------------------------------------------------------------------
 
 
@@ -229,6 +249,36 @@ def test_the_time_of_a_pause_is_not_charged(organize: Organize):
     with pytest.raises(Exception, match=r"^$"):  # Stopped: nothing else is to be seen of this run
         work(organization, opened=opened)
     assert worked == [10.0, 15.0]
+
+
+def test_a_trial_is_charged_during_an_outage_or_a_pause_and_no_device_is_busy_all_day(
+    organize: Organize,
+):
+    """A device is there during an outage, and during a pause for as long as it is in use."""
+    organization = organize(script=TRIED)
+    charged: list[tuple[float, float]] = []
+
+    def opened(lab: Lab) -> None:
+        now = [0.0]
+        lab.stop.set()
+        patience = Patience(clock=lambda: now[0])
+        watched = replace(lab, patience=patience, opened=0.0, stop=threading.Event())
+
+        def trial(device: str) -> None:
+            now[0] += 600.0
+
+        for paused in (False, True):
+            with patience.uncharged(paused=paused):
+                now[0] += 60.0
+                on_device(watched, Asker("desk 1", "a trial"), trial)
+            watched.keep_time()
+            run = lab.notebook.latest_run()
+            assert run is not None and run.device_seconds is not None
+            charged.append((run.worked_seconds, run.device_seconds))
+
+    with pytest.raises(Stopped):
+        work(organization, opened=opened)
+    assert charged == [(600.0, 660.0), (1200.0, 1260.0)]
 
 
 # --- what is said ---------------------------------------------------------------------------------

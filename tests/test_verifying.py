@@ -150,6 +150,25 @@ TAMPERINGS: dict[str, tuple[str, list[str]]] = {
         "update experiments set decision = 'crash' where number = 1",
         ["experiment 1 is crash, and on the stack keep"],
     ),
+    "a discard was never measured": (
+        "update experiments set decision = 'crash', effect = null, error = null where number = 2",
+        ["experiment 2 is crash without an effect, and trial"],
+    ),
+    "a patch is cut off": (
+        "update experiments set patch_json = substr(patch_json, 1, 20) where number = 2",
+        [
+            "experiment 2: its patch_json cannot be read",
+            "experiment 2 has an effect, and its patch cannot be read",
+        ],
+    ),
+    "a run is cut off": (
+        "update trials set trial_json = substr(trial_json, 1, 20) where purpose != 'baseline'",
+        ["cannot be read", "something on record cannot be read"],
+    ),
+    "the terms are cut off": (
+        "update runs set setting_json = '{'",
+        ["something on record cannot be read"],
+    ),
     "an effect is larger": (
         "update experiments set effect = effect - 1 where number = 2",
         ["experiment 2 has an effect of"],
@@ -208,6 +227,12 @@ def test_what_was_tampered_with_is_named(name: str, lab: Path):
     told = CliRunner().invoke(main, ["check", "--lab", str(lab)])
     assert told.exit_code == 1
     assert sum(line.startswith("no ") for line in told.output.splitlines()) == len(said)
+
+
+def test_a_trial_whose_file_was_torn_is_named(lab: Path):
+    path = min(lab.glob("trials/*/trial.json"))
+    path.write_bytes(path.read_bytes()[:20])
+    assert faults(lab) == [f"trial {path.parent.name}: {path} cannot be read"]
 
 
 def test_a_number_that_is_there_twice_is_named(lab: Path):

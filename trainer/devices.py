@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 GLANCE_SECONDS = 0.1  # between two looks at a device that another process holds
@@ -37,11 +37,20 @@ class Lease(str):
     lock: int
 
 
+@dataclass(eq=False)
+class _Waiting:
+    """One that stands in line."""
+
+    urgent: bool | None
+
+
 class Devices:
     """The devices of a lab, each given to one trial at a time, in the order of asking.
 
-    What takes seconds (``short``) goes before what takes a trial's time. ``names`` are the devices
-    in use: one on which `FAILURES_IN_A_ROW` things go wrong is looked at, and may be set aside.
+    What takes seconds (``short``) goes before what takes a trial's time. Of that, what is ``urgent``
+    (True) goes before what is not (False) and asked last; where it is None, nobody goes before it
+    and it before nobody. ``names`` are the devices in use: one on which `FAILURES_IN_A_ROW` things
+    go wrong is looked at, and may be set aside.
     Who holds a device holds the lock on its file in ``folder``, which shuts out threads and
     processes alike; the threads of one process wait for it in one line.
     """
@@ -52,21 +61,28 @@ class Devices:
         folder.mkdir(parents=True, exist_ok=True)
         self.names = self.all_names = tuple(names)
         self._folder = folder
-        self._line: deque[object] = deque()
-        self._short_line: deque[object] = deque()
+        self._line: list[_Waiting] = []
+        self._short_line: list[_Waiting] = []
         self._failures: dict[str, list[str]] = {name: [] for name in names}
         self._losses = dict.fromkeys(names, 0)
         self._moved = threading.Condition()
 
     @contextmanager
-    def lease(self, stop: threading.Event | None = None, *, short: bool = False) -> Iterator[Lease]:
-        """A device, for as long as the block lasts; first come, first served.
+    def lease(
+        self,
+        stop: threading.Event | None = None,
+        *,
+        short: bool = False,
+        urgent: bool | None = None,
+    ) -> Iterator[Lease]:
+        """A device, for as long as the block lasts; first come, first served among equals.
 
         Raises:
             LeaseAbandoned: ``stop`` was set while waiting.
             NoDeviceLeft: all have been set aside.
         """
-        lease = self._wait(stop or threading.Event(), self._short_line if short else self._line)
+        line = self._short_line if short else self._line
+        lease = self._wait(stop or threading.Event(), line, _Waiting(urgent))
         try:
             yield lease
         finally:
@@ -103,10 +119,12 @@ class Devices:
             self.names = tuple(each for each in self.names if each != name)
             self._moved.notify_all()
 
-    def _wait(self, stop: threading.Event, line: deque[object]) -> Lease:
-        me = object()
+    def _wait(self, stop: threading.Event, line: list[_Waiting], me: _Waiting) -> Lease:
         with self._moved:
-            line.append(me)
+            place = len(line)
+            while me.urgent and place and line[place - 1].urgent is False:
+                place -= 1
+            line.insert(place, me)
             try:
                 while not stop.is_set():
                     if not self.names:
