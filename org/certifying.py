@@ -39,6 +39,9 @@ from trainer.patch import Patch, PatchError, apply_patch
 # Seeds of certifications begin here, so many for each: far from those of baseline and search.
 FIRST_SEED, SEEDS_EACH = 1000, 10
 
+# Of a pruning that can no longer be adopted: it would take the ground from under what came on top.
+OVERTAKEN = Certification(says="fail", reason="others came on top meanwhile")
+
 RUNS_SINCE = f"select count(*) as n from trials where {TRIED_SINCE_CERTIFIED}"
 
 
@@ -132,15 +135,20 @@ def _conduct(lab: Lab, proof: Proof) -> Proof | None:
     while (step := judged(lab.notebook, proof)).says == "more":
         lab.check_stop()
         _measure_pair(lab, proof, step)
-    lab.onlooker.certified(proof, step)
     if proof.purpose == "pruned":
-        _end_pruning(lab, proof, step)
+        lab.onlooker.certified(proof, _end_pruning(lab, proof))
         return None
+    lab.onlooker.certified(proof, step)
     return _promote(lab, proof, step) if step.says == "pass" else _cut(lab, proof, step)
 
 
 def judged(notebook: Notebook, proof: Proof) -> Certification:
-    """What a certification says, from the fresh runs of both sides and the noise of its day."""
+    """What a certification says, from the fresh runs of both sides and the noise of its day.
+
+    A pruning has failed as soon as there is anything on top of what it would prune.
+    """
+    if proof.purpose == "pruned" and stack(notebook):
+        return OVERTAKEN
     if ignores_seed(notebook.certification_trials(proof.source_sha, proof.seeds)):
         reason = "two seeds came to the very same val_bpb: it ignores the seed it is given"
         return Certification(says="fail", reason=reason)
@@ -296,12 +304,13 @@ def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent
     )
 
 
-def _end_pruning(lab: Lab, proof: Proof, step: Certification) -> None:
-    """What is not needed goes, by a commit of its own; unless others have come on top meanwhile."""
-    with lab.moving:
-        if step.says == "fail" or stack(lab.notebook):
+def _end_pruning(lab: Lab, proof: Proof) -> Certification:
+    """What is not needed goes, by a commit of its own; what was said of it in the end."""
+    with lab.moving:  # and nobody comes on top any more
+        step = judged(lab.notebook, proof)
+        if step.says == "fail":
             fail_proof(lab.notebook, proof, step, dropped=[])
-            return
+            return step
         before = lab.incumbent()
         gone = changes(lab.notebook, proof.pruned)
         titles = ", ".join(
@@ -317,6 +326,7 @@ def _end_pruning(lab: Lab, proof: Proof, step: Certification) -> None:
         incumbent = _incumbent(lab, before, proof, None, commit_sha)
         pass_proof(lab.notebook, proof, step, incumbent, [], gone)
         lab.publish(incumbent)
+        return step
 
 
 # --- counting -----------------------------------------------------------------------------------

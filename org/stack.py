@@ -39,13 +39,17 @@ class Pushed(Row):
 
 
 class Change(Pushed):
-    """One change on the stack, or one that has left it, by the certification that is named."""
+    """One change on the stack, or one that has left it, by the certification that is named.
+
+    ``pruning`` is the certification by which it was done without after it had been kept.
+    """
 
     number: int
     since: float
     standing: Standing = "provisional"
     certification: int | None = None
     commit_sha: str | None = None
+    pruning: int | None = None
 
 
 class Proof(Row):
@@ -214,9 +218,8 @@ def _leave(
             f"{_said(step.reason, step.effect)}",
         ]
     reason = "\n".join([experiment.reason or "", *said])
-    update(
-        notebook.db, "stack", change.number, {"standing": standing, "certification": proof.number}
-    )
+    by = "pruning" if proof.purpose == "pruned" else "certification"
+    update(notebook.db, "stack", change.number, {"standing": standing, by: proof.number})
     update(
         notebook.db,
         "experiments",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from org.certifying import judged
 from org.stack import proofs, stack
+from org.verifying import verify
 from tests.organizations import (
     Organization,
     Said,
@@ -35,6 +36,10 @@ def organized(organize: Organize, *experiments: list[Said], **fields: object) ->
 def worked(organization: Organization) -> None:
     done = work(organization)
     assert (done.reasons, done.left) == ([], {})
+
+
+def faults(organization: Organization) -> list[str]:
+    return [finding.text for finding in verify(organization.lab) if not finding.ok]
 
 
 def decisions(organization: Organization) -> list[str | None]:
@@ -134,6 +139,7 @@ def test_what_adds_lines_and_does_little_is_pruned_after_the_proof(organize: Org
         assert len(notebook.incumbents()) == 3
     assert proven == LUCKY.replace("GAIN = 0.0", "GAIN = 0.3")
     assert (organization.lab / "train.py").read_text() == proven
+    assert faults(organization) == []
 
 
 def test_a_second_run_in_the_lab_builds_on_what_the_first_has_proven(organize: Organize):
