@@ -45,13 +45,13 @@ OVERTAKEN = Certification(says="fail", reason="others came on top meanwhile")
 RUNS_SINCE = f"select count(*) as n from trials where {TRIED_SINCE_CERTIFIED}"
 
 
-def why_due(lab: Lab, asked: str = "") -> str:
+def why_due(lab: Lab) -> str:
     """Why the stack should be certified now, in a word or two; "" if it should grow."""
     stacked = stack(lab.notebook)
     if not stacked:
         return ""
-    if asked:
-        return f"asked for: {asked}"
+    if asked := [change.asked for change in stacked if change.asked]:
+        return f"asked for: {asked[-1]}"
     review = lab.config.review
     return due(
         [change.expected_bpb for change in stacked],
@@ -64,14 +64,14 @@ def why_due(lab: Lab, asked: str = "") -> str:
     )
 
 
-def certify_stack(lab: Lab, why: str) -> None:
-    """Certify the stack, unless another desk has just done so.
+def certify_stack(lab: Lab, why: str = "") -> None:
+    """Certify the stack, for this reason or because it is due still, now that nobody else does.
 
     Raises:
         Stopped: the run is being stopped; the certification is gone on with by the next one.
     """
     with lab.certifying:
-        proof = open_proof(lab.notebook) or _begin(lab, why)
+        proof = open_proof(lab.notebook) or _begin(lab, why or why_due(lab))
         while proof is not None:
             proof = _conduct(lab, proof)
 
@@ -83,12 +83,12 @@ def go_on(lab: Lab) -> None:
         Stopped: see `certify_stack`.
     """
     if open_proof(lab.notebook) is not None:
-        certify_stack(lab, "")
+        certify_stack(lab)
 
 
 def _begin(lab: Lab, why: str) -> Proof | None:
     stacked, incumbent = stack(lab.notebook), lab.incumbent()
-    if not stacked:
+    if not stacked or not why:
         return None
     first = FIRST_SEED + SEEDS_EACH * sum(proof.number for proof in proofs(lab.notebook, 1))
     seeds = range(first, first + lab.config.review.max_seeds)
@@ -109,8 +109,6 @@ def _begin_proof(
 ) -> Proof:
     run = run_spread(lab.notebook, lab.setting.profile)
     pair = pair_spread(lab.notebook, lab.setting.profile)
-    changed = f"{_together(size)}{' left after pruning' if pruned else ''}"
-    lab.onlooker.note(f"certification of {changed} ({why}): up to {len(seeds)} fresh seeds")
     return begin_proof(
         lab.notebook,
         run=lab.run.id,
@@ -132,6 +130,10 @@ def _begin_proof(
 
 def _conduct(lab: Lab, proof: Proof) -> Proof | None:
     """Run what a certification needs, and close it; the one that follows from it, if one does."""
+    changed = f"{_together(proof.size)}{' left after pruning' if proof.pruned else ''}"
+    lab.onlooker.note(
+        f"certification of {changed} ({proof.why}): up to {len(proof.seeds)} fresh seeds"
+    )
     while (step := judged(lab.notebook, proof)).says == "more":
         lab.check_stop()
         _measure_pair(lab, proof, step)
@@ -196,18 +198,19 @@ def _measure(lab: Lab, proof: Proof, side: Side, seed: int) -> None:
 
 
 # --- what follows -------------------------------------------------------------------------------
+# A proof is closed and what follows from it begun in one transaction: a kill comes before or after.
 
 
 def _cut(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
     """The first half is tried, once; else all that is on the stack goes."""
-    stacked = stack(lab.notebook)
     size = half(proof.size, [proof.size]) if proof.purpose == "stack" else 0
-    with lab.moving:
-        fail_proof(lab.notebook, proof, step, dropped=[] if size else stack(lab.notebook))
-    if not size:
-        return None
-    head = stacked[size - 1].source_sha
-    return _begin_proof(lab, "half", "the stack failed", head, size, proof.seeds, lab.incumbent())
+    with lab.moving, lab.notebook.transaction():
+        stacked = stack(lab.notebook)
+        fail_proof(lab.notebook, proof, step, dropped=[] if size else stacked)
+        if not size:
+            return None
+        head, why = stacked[size - 1].source_sha, "the stack failed"
+        return _begin_proof(lab, "half", why, head, size, proof.seeds, lab.incumbent())
 
 
 def _promote(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
@@ -223,9 +226,11 @@ def _promote(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
         incumbent = _incumbent(lab, before, proof, kept[-1].experiment, parent)
         # What came on top of a stack that passed as a whole stays; after a half, it fell with it.
         dropped = [] if proof.purpose == "stack" else above
-        pass_proof(lab.notebook, proof, step, incumbent, commits, dropped)
+        with lab.notebook.transaction():
+            pass_proof(lab.notebook, proof, step, incumbent, commits, dropped)
+            following = _begin_pruning(lab, proof, kept, before)
         lab.publish(incumbent)
-    return _begin_pruning(lab, proof, kept, before)
+    return following
 
 
 def _incumbent(

@@ -254,17 +254,18 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     verdict = Verdict(
         decision=decision, reason=at_most(reason, PARAGRAPH_CHARACTERS), lesson=words.lesson
     )
+    wish = at_most(line(words.explanation) or "without a reason", WISH_CHARACTERS)
+    asked = wish if words.certify else ""
     if decision != "provisional":
-        step.close(verdict, effect)
-    elif not step.stack(verdict, state):
+        step.close(verdict, effect, state, asked)
+    elif not step.stack(verdict, state, asked):
         return {"outcome": "head moved"}
-    asked = line(words.explanation) or "without a reason"
-    return _closed(step, at_most(asked, WISH_CHARACTERS) if words.certify else "")
+    return _closed(step)
 
 
 def certify(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     """Measure the head against the incumbent on fresh seeds, and keep or cut what is on the stack."""
-    certify_stack(runtime.context, state["due"])
+    certify_stack(runtime.context)
     return {"outcome": "certified"}
 
 
@@ -311,11 +312,13 @@ def _said_where(proposed: Hypothesis, state: ExperimentState) -> Hypothesis:
     )
 
 
-def _closed(step: Step, asked: str = "") -> ExperimentState:
-    """The experiment is over; whether the stack is due now."""
-    if due := why_due(step.lab, asked):
-        return {"outcome": "stack is due", "due": due}
-    return {"outcome": "closed"}
+def _closed(step: Step) -> ExperimentState:
+    """The experiment is over; whether the stack is due now.
+
+    While another desk certifies nobody waits for that: whether it is due then is asked again.
+    """
+    due = not step.lab.certifying.locked() and why_due(step.lab)
+    return {"outcome": "stack is due" if due else "closed"}
 
 
 def _computed(step: Step, state: ExperimentState) -> tuple[Effect | None, Verdict]:

@@ -156,7 +156,8 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
     # Changes that went on the stack after one run, in order; `standing` is provisional, keep or
     # dropped. Effects in bits per byte: of that run, its standard error, and without its luck.
     # `certification` is the one by which it left the stack, `pruning` the one by which a change
-    # that was kept was done without again: then it is dropped, and its commit stays.
+    # that was kept was done without again: then it is dropped, and its commit stays. `asked` is why a
+    # reviewer wants the stack up to here certified, if one does.
     "stack": (
         {
             "number": int,
@@ -173,6 +174,7 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "certification": int,
             "commit_sha": str,
             "pruning": int,
+            "asked": str,
         },
         [
             ("run", "runs", "id"),

@@ -25,7 +25,8 @@ class Pushed(Row):
 
     ``head_sha`` is the source that it was put on, ``source_sha`` that source with it. In bits per
     byte: ``effect_bpb`` of its one run, ``error_bpb`` the standard error of that, ``expected_bpb``
-    what is left of it without luck. ``lines_added`` is less what it removes.
+    what is left of it without luck. ``lines_added`` is less what it removes. ``asked`` is why a
+    reviewer wants the stack up to here certified; "" or None if none does.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Pushed(Row):
     error_bpb: float
     expected_bpb: float
     lines_added: int
+    asked: str | None = None
 
 
 class Change(Pushed):
@@ -135,6 +137,15 @@ def push(notebook: Notebook, change: Pushed, verdict: Verdict) -> None:
             insert(db, "stack", row)
         columns = {**verdict.model_dump(), **effect, "ended": now}
         update(db, "experiments", change.experiment, columns)
+
+
+def ask_for_proof(notebook: Notebook, head_sha: str, why: str) -> None:
+    """Keep that a reviewer wants a head certified; if it is provisional no more, nothing is asked."""
+    with notebook.transaction() as db:
+        db.execute(
+            "update stack set asked = ? where source_sha = ? and standing = 'provisional'",
+            [why, head_sha],
+        )
 
 
 # --- certifications -----------------------------------------------------------------------------

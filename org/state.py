@@ -19,8 +19,7 @@ class ExperimentState(TypedDict, total=False):
     ``back_sha`` is there where the direction goes back: the earlier version that the patch is
     written on; what comes of it is measured against the head like any other.
     ``previous`` and ``complaint`` are the engineer's last words and why they did not do; ``log``
-    is the end of a crashed trial's output. ``failure`` is set when the experiment is given up,
-    ``due`` when the stack is to be certified: why.
+    is the end of a crashed trial's output. ``failure`` is set when the experiment is given up.
     """
 
     experiment: str
@@ -40,5 +39,4 @@ class ExperimentState(TypedDict, total=False):
     patch: Patch
     candidate_sha: str
     failure: Verdict
-    due: str
     advice: tuple[Advice, ...]

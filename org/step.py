@@ -14,7 +14,7 @@ from org.lab import GLANCE_SECONDS, Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.notes import answer_notes, notes_of, take_notes
 from org.reference import measure_reference
-from org.stack import Pushed, push
+from org.stack import Pushed, ask_for_proof, push
 from org.state import ExperimentState
 from org.steady import is_disturbed
 from roles.model import Model
@@ -241,14 +241,25 @@ class Step:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def close(self, verdict: Verdict, effect: Effect | None) -> None:
-        """End the experiment with nothing on the stack."""
+    def close(
+        self, verdict: Verdict, effect: Effect | None, state: ExperimentState, asked: str
+    ) -> None:
+        """End the experiment with nothing on the stack.
+
+        ``asked`` is why the head that it was held against is to be certified, "" if it is not.
+        """
         bpb, error = (effect.bpb, effect.error) if effect else (None, None)
-        self.notebook.close_experiment(self.experiment.id, verdict, bpb, error)
+        with self.notebook.transaction():
+            self.notebook.close_experiment(self.experiment.id, verdict, bpb, error)
+            if asked:
+                ask_for_proof(self.notebook, state["head_sha"], asked)
         self._told()
 
-    def stack(self, verdict: Verdict, state: ExperimentState) -> bool:
-        """Put the candidate on the stack and end the experiment; False if the head has moved."""
+    def stack(self, verdict: Verdict, state: ExperimentState, asked: str) -> bool:
+        """Put the candidate on the stack and end the experiment; False if the head has moved.
+
+        ``asked`` is why the stack is to be certified with it, "" if it is not.
+        """
         with self.lab.moving:
             if head_sha(self.notebook) != state["head_sha"]:
                 return False
@@ -264,6 +275,7 @@ class Step:
                     error_bpb=effect.error,
                     expected_bpb=placement.expected_bpb,
                     lines_added=state["patch"].lines_added,
+                    asked=asked,
                 ),
                 verdict,
             )
