@@ -50,6 +50,7 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "patch_json": str,
             "decision": str,
             "seed": int,
+            "incumbent": int,
             "effect": float,
             "error": float,
             "reason": str,
