@@ -1,7 +1,8 @@
 """Certification: the head against the incumbent on fresh seeds, and what becomes of the stack.
 
 Whatever was begun is gone on with, also after a kill: each run has an id that is known beforehand,
-and what to do next follows from the runs in the notebook alone.
+and what to do next follows from the runs in the notebook alone. Once the hours of the budget are
+over, a stack is still proven, but no half of it is tried and nothing pruned.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from org.notebook import Incumbent, Notebook
 from org.stack import (
     Change,
     Proof,
+    Purpose,
     begin_proof,
     changes,
     fail_proof,
@@ -31,7 +33,7 @@ from org.stack import (
 from roles.records import Hypothesis
 from trainer.evidence.certify import Certification, Side, certify, half
 from trainer.evidence.effect import Run
-from trainer.evidence.prune import Support, doubtful, prune
+from trainer.evidence.prune import Support, doubtful, prune, simplify
 from trainer.evidence.seeds import ignores_seed
 from trainer.evidence.stack import PLATEAU_RUNS, due
 from trainer.patch import Patch, PatchError, apply_patch
@@ -41,6 +43,9 @@ FIRST_SEED, SEEDS_EACH = 1000, 10
 
 # Of a pruning that can no longer be adopted: it would take the ground from under what came on top.
 OVERTAKEN = Certification(says="fail", reason="others came on top meanwhile")
+
+# What has to be no worse; anything else has to be better.
+RULES = {"pruned": prune, "simpler": simplify, "simpler half": simplify}
 
 RUNS_SINCE = f"select count(*) as n from trials where {TRIED_SINCE_CERTIFIED}"
 
@@ -92,14 +97,19 @@ def _begin(lab: Lab, why: str) -> Proof | None:
         return None
     first = FIRST_SEED + SEEDS_EACH * sum(proof.number for proof in proofs(lab.notebook, 1))
     seeds = range(first, first + lab.config.review.max_seeds)
-    return _begin_proof(
-        lab, "stack", why, stacked[-1].source_sha, len(stacked), list(seeds), incumbent
-    )
+    purpose: Purpose = "simpler" if _only_remove(stacked) else "stack"
+    head = stacked[-1].source_sha
+    return _begin_proof(lab, purpose, why, head, len(stacked), list(seeds), incumbent)
+
+
+def _only_remove(stacked: list[Change]) -> bool:
+    """Whether changes all remove lines: then it is a win if what they make is no worse."""
+    return all(change.lines_added < 0 for change in stacked)
 
 
 def _begin_proof(
     lab: Lab,
-    purpose: str,
+    purpose: Purpose,
     why: str,
     source_sha: str,
     size: int,
@@ -130,9 +140,8 @@ def _begin_proof(
 
 def _conduct(lab: Lab, proof: Proof) -> Proof | None:
     """Run what a certification needs, and close it; the one that follows from it, if one does."""
-    changed = f"{_together(proof.size)}{' left after pruning' if proof.pruned else ''}"
     lab.onlooker.note(
-        f"certification of {changed} ({proof.why}): up to {len(proof.seeds)} fresh seeds"
+        f"certification of {_together(proof)} ({proof.why}): up to {len(proof.seeds)} fresh seeds"
     )
     while (step := judged(lab.notebook, proof)).says == "more":
         lab.check_stop()
@@ -154,8 +163,7 @@ def judged(notebook: Notebook, proof: Proof) -> Certification:
     if ignores_seed(notebook.certification_trials(proof.source_sha, proof.seeds)):
         reason = "two seeds came to the very same val_bpb: it ignores the seed it is given"
         return Certification(says="fail", reason=reason)
-    decide = prune if proof.purpose == "pruned" else certify
-    return decide(
+    return RULES.get(proof.purpose, certify)(
         *(_runs(notebook, sha, proof.seeds) for sha in (proof.source_sha, proof.incumbent_sha)),
         seeds=proof.seeds,
         run=proof.run_spread,
@@ -203,14 +211,16 @@ def _measure(lab: Lab, proof: Proof, side: Side, seed: int) -> None:
 
 def _cut(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
     """The first half is tried, once; else all that is on the stack goes."""
-    size = half(proof.size, [proof.size]) if proof.purpose == "stack" else 0
+    is_last = proof.is_half or lab.hours_are_over()
+    size = 0 if is_last else half(proof.size, [proof.size])
     with lab.moving, lab.notebook.transaction():
         stacked = stack(lab.notebook)
         fail_proof(lab.notebook, proof, step, dropped=[] if size else stacked)
         if not size:
             return None
+        purpose: Purpose = "simpler half" if _only_remove(stacked[:size]) else "half"
         head, why = stacked[size - 1].source_sha, "the stack failed"
-        return _begin_proof(lab, "half", why, head, size, proof.seeds, lab.incumbent())
+        return _begin_proof(lab, purpose, why, head, size, proof.seeds, lab.incumbent())
 
 
 def _promote(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
@@ -225,7 +235,7 @@ def _promote(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
             commits.append((change, parent))
         incumbent = _incumbent(lab, before, proof, kept[-1].experiment, parent)
         # What came on top of a stack that passed as a whole stays; after a half, it fell with it.
-        dropped = [] if proof.purpose == "stack" else above
+        dropped = above if proof.is_half else []
         with lab.notebook.transaction():
             pass_proof(lab.notebook, proof, step, incumbent, commits, dropped)
             following = _begin_pruning(lab, proof, kept, before)
@@ -267,14 +277,16 @@ def _certificate(lab: Lab, proof: Proof, step: Certification) -> str:
     audit = lab.notebook.audit_gain(proof.source_sha, proof.incumbent_sha, seeds)
     said = "" if audit is None else f"; on the audit text {audit:+.4f}".replace("-", "−")
     effect = step.effect.text if step.effect else ""
+    rule = f" ({step.reason})" if proof.asks_no_worse else ""
     return (
-        f"Certificate {proof.number}: {effect} for {_together(proof.size)}, "
+        f"Certificate {proof.number}: {effect} for {_together(proof)}{rule}, "
         f"seeds {', '.join(map(str, seeds))}{said}"
     )
 
 
-def _together(size: int) -> str:
-    return f"{size} changes together" if size > 1 else "1 change"
+def _together(proof: Proof) -> str:
+    changes_count = f"{proof.size} changes together" if proof.size > 1 else "1 change"
+    return f"{changes_count}{proof.qualified}"
 
 
 def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent) -> Proof | None:
@@ -285,7 +297,9 @@ def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent
         for c in kept
     ]
     needless = {int(number) for number in doubtful(support, run)}
-    if not needless or len(needless) == len(kept) or stack(lab.notebook):
+    if not needless or len(needless) == len(kept) or lab.hours_are_over():
+        return None
+    if stack(lab.notebook):
         return None  # with others on top already it would take the ground from under them
     source = lab.notebook.source(before.source_sha)
     for change in kept:

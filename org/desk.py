@@ -223,7 +223,7 @@ def _next_experiment(lab: Lab, desk: str, unfinished: deque[Experiment]) -> Expe
     if unfinished:
         return lab.notebook.adopt(unfinished.popleft().id, desk)
     budget = lab.config.budget
-    if budget.hours is not None and lab.worked_seconds() >= budget.hours * 3600:
+    if lab.hours_are_over():
         return None
     if budget.dollars is not None and lab.notebook.dollars_spent(lab.run.id) >= budget.dollars:
         return None

@@ -215,7 +215,7 @@ def read_certified(notebook: Notebook, latest: int | None = None) -> tuple[Certi
         if proof.says is None:
             continue
         effect = proof.effect
-        if effect is not None and proof.purpose != "pruned":
+        if effect is not None and not proof.asks_no_worse:
             known.append(effect)
             effect = tempered(effect, known[-EFFECTS:]) if proof.says == "pass" else effect
         certified.append(Certified(proof, effect))

@@ -17,7 +17,7 @@ from trainer.evidence.effect import Effect
 from trainer.evidence.spread import Spread
 
 Standing = Literal["provisional", "keep", "dropped"]
-Purpose = Literal["stack", "half", "pruned"]
+Purpose = Literal["stack", "half", "simpler", "simpler half", "pruned"]
 
 
 class Pushed(Row):
@@ -58,9 +58,9 @@ class Proof(Row):
     """One certification: a source against the incumbent, on fresh seeds; open until ``says``.
 
     ``size`` is how many changes of the stack the source has, ``purpose`` whether these are all of
-    them, the first half of a stack that failed, or what is left after pruning. ``run_bpb`` and
-    ``pair_bpb`` are the noise by which it is judged, as it was known at its start, each with its
-    degrees of freedom.
+    them, the first half of a stack that failed, or what is left after pruning; ``simpler`` is one
+    whose changes all remove lines. ``run_bpb`` and ``pair_bpb`` are the noise by which it is judged,
+    as it was known at its start, each with its degrees of freedom.
     """
 
     number: int
@@ -98,6 +98,22 @@ class Proof(Row):
     @property
     def effect(self) -> Effect | None:
         return Effect.model_validate_json(self.effect_json) if self.effect_json else None
+
+    @property
+    def is_half(self) -> bool:
+        return self.purpose in ("half", "simpler half")
+
+    @property
+    def asks_no_worse(self) -> bool:
+        """Whether its source is simpler and has to be no worse; else it has to be better."""
+        return self.purpose in ("simpler", "simpler half", "pruned")
+
+    @property
+    def qualified(self) -> str:
+        """What is particular about its changes, in words that follow their number."""
+        if self.purpose == "pruned":
+            return " left after pruning"
+        return " that remove lines" if self.asks_no_worse else ""
 
     @property
     def pruned(self) -> list[int]:
@@ -221,7 +237,7 @@ def _leave(
 ) -> None:
     experiment: Experiment = notebook.experiment(change.experiment)
     said = [f"Certification {proof.number}: {_said(step.reason, step.effect)}"]
-    if proof.purpose == "half" and standing == "dropped":  # it was the whole that failed with it
+    if proof.is_half and standing == "dropped":  # it was the whole that failed with it
         (whole,) = (each for each in proofs(notebook, 2) if each.number == proof.number - 1)
         said = [
             f"Certification {whole.number}: {_said(whole.reason, whole.effect)}",
