@@ -72,6 +72,8 @@ def why_due(lab: Lab) -> str:
 def certify_stack(lab: Lab, why: str = "") -> None:
     """Certify the stack, for this reason or because it is due still, now that nobody else does.
 
+    One that was interrupted is gone on with.
+
     Raises:
         Stopped: the run is being stopped; the certification is gone on with by the next one.
     """
@@ -79,16 +81,6 @@ def certify_stack(lab: Lab, why: str = "") -> None:
         proof = open_proof(lab.notebook) or _begin(lab, why or why_due(lab))
         while proof is not None:
             proof = _conduct(lab, proof)
-
-
-def go_on(lab: Lab) -> None:
-    """Go on with a certification that was interrupted, if one was.
-
-    Raises:
-        Stopped: see `certify_stack`.
-    """
-    if open_proof(lab.notebook) is not None:
-        certify_stack(lab)
 
 
 def _begin(lab: Lab, why: str) -> Proof | None:

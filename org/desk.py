@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from org.certifying import certify_stack, go_on
+from org.certifying import certify_stack
 from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
 from org.measuring import Asker, measure_soon
@@ -76,7 +76,7 @@ def _run(lab: Lab) -> list[str]:
 def _work_all(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
     """All desks until the budget is spent; then what is on the stack is certified."""
     try:
-        go_on(lab)
+        certify_stack(lab)  # that was interrupted, or was due when the run was
         reasons = Desks(lab, chart, saver).work()
         if not reasons and not lab.stop.is_set():
             certify_stack(lab, "end of the run")
