@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 from collections.abc import Callable
 
 import pytest
 
-from org.certifying import judged
+from org.certifying import certify_stack, judged
 from org.lab import Lab
 from org.notebook import Experiment
 from org.onlooker import Nobody
-from org.stack import proofs, stack
+from org.stack import Proof, proofs, stack
 from org.verifying import verify
 from roles.model import Brief
 from roles.records import DirectorReads, ReviewReads
 from tests.organizations import (
+    NO_SANDBOX,
     TWO_LINES,
+    Gates,
     Organization,
     Said,
+    Start,
     direction,
+    ended,
     eventually,
+    gated,
     idea,
     kept_sources,
     patch,
@@ -32,6 +38,7 @@ from tests.organizations import (
     work,
 )
 from tests.sources import SCRIPTED
+from trainer.evidence.certify import Certification
 from trainer.trial import Trial
 
 Organize = Callable[..., Organization]
@@ -188,6 +195,73 @@ def test_a_second_run_in_the_lab_builds_on_what_the_first_has_proven(organize: O
 
 # --- kills ----------------------------------------------------------------------------------------
 
+# What the second of two changes is, by what follows from their certification.
+SECONDS = {"half": ("LUCK = 0.0", "LUCK = 0.6\nGAIN += 0.01"), "pruned": NEEDLESS}
+CAME_OF_IT = {
+    "half": [("stack", "fail"), ("half", "pass")],
+    "pruned": [("stack", "pass"), ("pruned", "pass")],
+}
+
+
+def came_of_it(organization: Organization) -> list[tuple[str, str | None]]:
+    with organization.notebook() as notebook:
+        return [(proof.purpose, proof.says) for proof in proofs(notebook)]
+
+
+@pytest.mark.parametrize("purpose", SECONDS)
+def test_a_write_that_fails_between_two_certifications_loses_neither(
+    organize: Organize, purpose: str
+):
+    organization = organized(
+        organize,
+        plain_experiment("GAIN = 0.0", "GAIN = 0.3"),
+        plain_experiment(*SECONDS[purpose]),
+        more=FOUR_SEEDS,
+    )
+
+    def fill_up(lab: Lab) -> None:
+        lab.notebook.db.execute(
+            "create trigger full before insert on certifications"
+            f" when new.purpose = '{purpose}' begin select raise(abort, 'full'); end"
+        )
+
+    with pytest.raises(sqlite3.IntegrityError, match="full"):
+        work(organization, opened=fill_up)
+    with organization.notebook() as notebook:
+        notebook.db.execute("drop trigger full")
+    worked(organization)
+    assert came_of_it(organization) == CAME_OF_IT[purpose]
+    assert decisions(organization) == ["keep", "dropped"]
+    assert faults(organization) == []
+
+
+@pytest.mark.parametrize("purpose", SECONDS)
+def test_a_run_that_is_killed_during_a_half_or_a_pruning_goes_on_with_it(
+    organize: Organize, start: Start, gates: Gates, purpose: str
+):
+    script = [
+        *plain_experiment("GAIN = 0.0", "GAIN = 0.3"),
+        *plain_experiment(*SECONDS[purpose]),
+    ]
+    organization = organize(
+        source=lucky(gated(gates.folder)),
+        more={**NO_SANDBOX, **FOUR_SEEDS},
+        experiments=2,
+        script=script,
+    )
+    gates.shut("gain 0.3 seed 1000")  # the first change alone, under a fresh seed
+    first = start(organization)
+    gates.wait_until_begun("gain 0.3 seed 1000")
+    first.kill()
+    first.wait()
+    second = start(organization)
+    gates.open("gain 0.3 seed 1000")
+    ended(second)
+    assert max(gates.begun.values()) == 1
+    assert came_of_it(organization) == CAME_OF_IT[purpose]
+    assert decisions(organization) == ["keep", "dropped"]
+    assert faults(organization) == []
+
 
 class Dies(Nobody):
     """Fails once an experiment is on record, before anything follows from it."""
@@ -210,6 +284,24 @@ def test_a_reviewer_s_wish_for_a_certification_outlives_a_kill(organize: Organiz
 
 
 # --- several desks --------------------------------------------------------------------------------
+
+
+class Comes(Nobody):
+    """A desk that comes to certify when the stack is not due, as after another's certification."""
+
+    def opened(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+        certify_stack(self.lab)
+
+
+def test_what_is_not_due_any_more_when_it_is_a_desk_s_turn_is_not_certified(organize: Organize):
+    organization = organized(organize, plain_experiment("GAIN = 0.0", "GAIN = 0.3"))
+    comes = Comes()
+    assert work(organization, comes, opened=comes.opened).reasons == []
+    with organization.notebook() as notebook:
+        assert [proof.why for proof in proofs(notebook)] == ["end of the run"]
 
 
 class Meanwhile(Nobody):
@@ -254,6 +346,31 @@ def during(
         return organization, {each.summary or "": each.decision for each in notebook.experiments()}
 
 
+def test_what_comes_on_top_during_a_certification_that_passes_stays_on_the_stack(
+    organize: Organize,
+):
+    organization, became = during(
+        organize, 1, ("GAIN = 0.0", "GAIN = 0.3"), ("GAIN = 0.3", "GAIN = 2.0")
+    )
+    assert became == {"GAIN = 0.3": "keep", "GAIN = 2.0": "keep"}
+    with organization.notebook() as notebook:
+        first, second = proofs(notebook)
+    assert [(each.says, each.size) for each in (first, second)] == [("pass", 1), ("pass", 1)]
+    assert (first.why, second.why) == ("asked for: Much rests on it.", "end of the run")
+
+
+def test_what_comes_on_top_during_a_certification_that_fails_falls_with_it(organize: Organize):
+    organization, became = during(
+        organize,
+        1,
+        ("GAIN = 0.0", "GAIN = 0.3"),
+        ("LUCK = 0.0", "LUCK = 0.6"),
+        ("GAIN = 0.3", "GAIN = 2.0"),
+    )
+    assert became == {"GAIN = 0.3": "keep", "LUCK = 0.6": "dropped", "GAIN = 2.0": "dropped"}
+    assert came_of_it(organization) == CAME_OF_IT["half"]
+
+
 def test_what_comes_on_top_during_a_pruning_ends_it_at_once(organize: Organize):
     organization, became = during(
         organize, 2, ("GAIN = 0.0", "GAIN = 0.3"), NEEDLESS, ("GAIN = 0.3", "GAIN = 2.0")
@@ -264,6 +381,7 @@ def test_what_comes_on_top_during_a_pruning_ends_it_at_once(organize: Organize):
         assert (pruned.purpose, pruned.says) == ("pruned", "fail")
         assert pruned.reason == "others came on top meanwhile"
         assert len(notebook.certification_trials(pruned.source_sha, pruned.seeds)) == 1
+    assert came_of_it(organization)[::2] == [("stack", "pass")] * 2
 
 
 class Late(Nobody):
@@ -351,4 +469,35 @@ def test_what_was_run_before_there_was_another_incumbent_is_run_again_under_its_
     assert decisions(organization) == ["keep", "keep"]
     before, after = seeds_of_the_late_one(organization)
     assert before != after == 1001
+    assert faults(organization) == []
+
+
+# --- the hours ------------------------------------------------------------------------------------
+
+
+class TakesLong(Nobody):
+    """Puts the run's clock forward by a day when a certification has ended."""
+
+    def opened(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def certified(self, proof: Proof, step: Certification) -> None:
+        now = self.lab.patience.clock() + 86400.0
+        self.lab.patience.clock = lambda: now
+
+
+@pytest.mark.parametrize("purpose", SECONDS)
+def test_once_the_hours_are_over_no_half_is_tried_and_nothing_pruned(
+    organize: Organize, purpose: str
+):
+    organization = organized(
+        organize,
+        plain_experiment("GAIN = 0.0", "GAIN = 0.3"),
+        plain_experiment(*SECONDS[purpose]),
+        more={**FOUR_SEEDS, "budget": {"experiments": 2, "hours": 12}},
+    )
+    long = TakesLong()
+    assert work(organization, long, opened=long.opened).reasons == []
+    assert came_of_it(organization) == CAME_OF_IT[purpose][:1]
+    assert decisions(organization) == {"half": ["dropped"], "pruned": ["keep"]}[purpose] * 2
     assert faults(organization) == []
