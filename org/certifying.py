@@ -1,7 +1,8 @@
 """Certification: the head against the incumbent on fresh seeds, and what becomes of the stack.
 
 Whatever was begun is gone on with, also after a kill: each run has an id that is known beforehand,
-and what to do next follows from the runs in the notebook alone.
+and what to do next follows from the runs in the notebook alone. Once the hours of the budget are
+over, a stack is still proven, but no half of it is tried and nothing pruned.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from org.notebook import Incumbent, Notebook
 from org.stack import (
     Change,
     Proof,
+    Purpose,
     begin_proof,
     changes,
     fail_proof,
@@ -33,7 +35,7 @@ from org.undisturbed import measure_soon
 from roles.records import Hypothesis
 from trainer.evidence.certify import Certification, Side, certify, half
 from trainer.evidence.effect import Run
-from trainer.evidence.prune import Support, doubtful, prune
+from trainer.evidence.prune import Support, doubtful, prune, simplify
 from trainer.evidence.seeds import ignores_seed
 from trainer.evidence.stack import PLATEAU_RUNS, due
 from trainer.patch import Patch, PatchError, apply_patch
@@ -41,16 +43,22 @@ from trainer.patch import Patch, PatchError, apply_patch
 # Seeds of certifications begin here, so many for each: far from those of baseline and search.
 FIRST_SEED, SEEDS_EACH = 1000, 10
 
+# Of a pruning that can no longer be adopted: it would take the ground from under what came on top.
+OVERTAKEN = Certification(says="fail", reason="others came on top meanwhile")
+
+# What has to be no worse; anything else has to be better.
+RULES = {"pruned": prune, "simpler": simplify, "simpler half": simplify}
+
 RUNS_SINCE = f"select count(*) as n from trials where {TRIED_SINCE_CERTIFIED}"
 
 
-def why_due(lab: Lab, asked: str = "") -> str:
+def why_due(lab: Lab) -> str:
     """Why the stack should be certified now, in a word or two; "" if it should grow."""
     stacked = stack(lab.notebook)
     if not stacked:
         return ""
-    if asked:
-        return f"asked for: {asked}"
+    if asked := [change.asked for change in stacked if change.asked]:
+        return f"asked for: {asked[-1]}"
     review = lab.config.review
     return due(
         [change.expected_bpb for change in stacked],
@@ -63,42 +71,39 @@ def why_due(lab: Lab, asked: str = "") -> str:
     )
 
 
-def certify_stack(lab: Lab, why: str) -> None:
-    """Certify the stack, unless another desk has just done so.
+def certify_stack(lab: Lab, why: str = "") -> None:
+    """Certify the stack, for this reason or because it is due still, now that nobody else does.
+
+    One that was interrupted is gone on with.
 
     Raises:
         Stopped: the run is being stopped; the certification is gone on with by the next one.
     """
     with lab.certifying:
-        proof = open_proof(lab.notebook) or _begin(lab, why)
+        proof = open_proof(lab.notebook) or _begin(lab, why or why_due(lab))
         while proof is not None:
             proof = _conduct(lab, proof)
 
 
-def go_on(lab: Lab) -> None:
-    """Go on with a certification that was interrupted, if one was.
-
-    Raises:
-        Stopped: see `certify_stack`.
-    """
-    if open_proof(lab.notebook) is not None:
-        certify_stack(lab, "")
-
-
 def _begin(lab: Lab, why: str) -> Proof | None:
     stacked, incumbent = stack(lab.notebook), lab.incumbent()
-    if not stacked:
+    if not stacked or not why:
         return None
     first = FIRST_SEED + SEEDS_EACH * sum(proof.number for proof in proofs(lab.notebook, 1))
     seeds = range(first, first + lab.config.review.max_seeds)
-    return _begin_proof(
-        lab, "stack", why, stacked[-1].source_sha, len(stacked), list(seeds), incumbent
-    )
+    purpose: Purpose = "simpler" if _only_remove(stacked) else "stack"
+    head = stacked[-1].source_sha
+    return _begin_proof(lab, purpose, why, head, len(stacked), list(seeds), incumbent)
+
+
+def _only_remove(stacked: list[Change]) -> bool:
+    """Whether changes all remove lines: then it is a win if what they make is no worse."""
+    return all(change.lines_added < 0 for change in stacked)
 
 
 def _begin_proof(
     lab: Lab,
-    purpose: str,
+    purpose: Purpose,
     why: str,
     source_sha: str,
     size: int,
@@ -108,8 +113,6 @@ def _begin_proof(
 ) -> Proof:
     run = run_spread(lab.notebook, lab.setting.profile)
     pair = pair_spread(lab.notebook, lab.setting.profile)
-    changed = f"{_together(size)}{' left after pruning' if pruned else ''}"
-    lab.onlooker.note(f"certification of {changed} ({why}): up to {len(seeds)} fresh seeds")
     return begin_proof(
         lab.notebook,
         run=lab.run.id,
@@ -131,23 +134,30 @@ def _begin_proof(
 
 def _conduct(lab: Lab, proof: Proof) -> Proof | None:
     """Run what a certification needs, and close it; the one that follows from it, if one does."""
+    lab.onlooker.note(
+        f"certification of {_together(proof)} ({proof.why}): up to {len(proof.seeds)} fresh seeds"
+    )
     while (step := judged(lab.notebook, proof)).says == "more":
         lab.check_stop()
         _measure_pair(lab, proof, step)
-    lab.onlooker.certified(proof, claimed(lab.notebook, proof.number, proof.purpose, step))
     if proof.purpose == "pruned":
-        _end_pruning(lab, proof, step)
+        lab.onlooker.certified(proof, _end_pruning(lab, proof))
         return None
+    lab.onlooker.certified(proof, claimed(lab.notebook, proof.number, proof.purpose, step))
     return _promote(lab, proof, step) if step.says == "pass" else _cut(lab, proof, step)
 
 
 def judged(notebook: Notebook, proof: Proof) -> Certification:
-    """What a certification says, from the fresh runs of both sides and the noise of its day."""
+    """What a certification says, from the fresh runs of both sides and the noise of its day.
+
+    A pruning has failed as soon as there is anything on top of what it would prune.
+    """
+    if proof.purpose == "pruned" and stack(notebook):
+        return OVERTAKEN
     if ignores_seed(notebook.certification_trials(proof.source_sha, proof.seeds)):
         reason = "two seeds came to the very same val_bpb: it ignores the seed it is given"
         return Certification(says="fail", reason=reason)
-    decide = prune if proof.purpose == "pruned" else certify
-    return decide(
+    return RULES.get(proof.purpose, certify)(
         *(_runs(notebook, sha, proof.seeds) for sha in (proof.source_sha, proof.incumbent_sha)),
         seeds=proof.seeds,
         run=proof.run_spread,
@@ -190,18 +200,21 @@ def _measure(lab: Lab, proof: Proof, side: Side, seed: int) -> None:
 
 
 # --- what follows -------------------------------------------------------------------------------
+# A proof is closed and what follows from it begun in one transaction: a kill comes before or after.
 
 
 def _cut(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
     """The first half is tried, once; else all that is on the stack goes."""
-    stacked = stack(lab.notebook)
-    size = half(proof.size, [proof.size]) if proof.purpose == "stack" else 0
-    with lab.moving:
-        fail_proof(lab.notebook, proof, step, dropped=[] if size else stack(lab.notebook))
-    if not size:
-        return None
-    head = stacked[size - 1].source_sha
-    return _begin_proof(lab, "half", "the stack failed", head, size, proof.seeds, lab.incumbent())
+    is_last = proof.is_half or lab.hours_are_over()
+    size = 0 if is_last else half(proof.size, [proof.size])
+    with lab.moving, lab.notebook.transaction():
+        stacked = stack(lab.notebook)
+        fail_proof(lab.notebook, proof, step, dropped=[] if size else stacked)
+        if not size:
+            return None
+        purpose: Purpose = "simpler half" if _only_remove(stacked[:size]) else "half"
+        head, why = stacked[size - 1].source_sha, "the stack failed"
+        return _begin_proof(lab, purpose, why, head, size, proof.seeds, lab.incumbent())
 
 
 def _promote(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
@@ -216,10 +229,12 @@ def _promote(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
             commits.append((change, parent))
         incumbent = _incumbent(lab, before, proof, kept[-1].experiment, parent)
         # What came on top of a stack that passed as a whole stays; after a half, it fell with it.
-        dropped = [] if proof.purpose == "stack" else above
-        pass_proof(lab.notebook, proof, step, incumbent, commits, dropped)
+        dropped = above if proof.is_half else []
+        with lab.notebook.transaction():
+            pass_proof(lab.notebook, proof, step, incumbent, commits, dropped)
+            following = _begin_pruning(lab, proof, kept, before)
         lab.publish(incumbent)
-    return _begin_pruning(lab, proof, kept, before)
+    return following
 
 
 def _incumbent(
@@ -257,14 +272,16 @@ def _certificate(lab: Lab, proof: Proof, step: Certification) -> str:
     said = "" if audit is None else f"; on the audit text {audit:+.4f}".replace("-", "−")
     told = claimed(lab.notebook, proof.number, proof.purpose, step)
     effect = told.effect.text if told.effect else ""
+    rule = f" ({step.reason})" if proof.asks_no_worse else ""
     return (
-        f"Certificate {proof.number}: {effect} for {_together(proof.size)}, "
+        f"Certificate {proof.number}: {effect} for {_together(proof)}{rule}, "
         f"seeds {', '.join(map(str, seeds))}{said}"
     )
 
 
-def _together(size: int) -> str:
-    return f"{size} changes together" if size > 1 else "1 change"
+def _together(proof: Proof) -> str:
+    changes_count = f"{proof.size} changes together" if proof.size > 1 else "1 change"
+    return f"{changes_count}{proof.qualified}"
 
 
 def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent) -> Proof | None:
@@ -275,7 +292,9 @@ def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent
         for c in kept
     ]
     needless = {int(number) for number in doubtful(support, run)}
-    if not needless or len(needless) == len(kept) or stack(lab.notebook):
+    if not needless or len(needless) == len(kept) or lab.hours_are_over():
+        return None
+    if stack(lab.notebook):
         return None  # with others on top already it would take the ground from under them
     source = lab.notebook.source(before.source_sha)
     for change in kept:
@@ -299,12 +318,13 @@ def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent
     )
 
 
-def _end_pruning(lab: Lab, proof: Proof, step: Certification) -> None:
-    """What is not needed goes, by a commit of its own; unless others have come on top meanwhile."""
-    with lab.moving:
-        if step.says == "fail" or stack(lab.notebook):
+def _end_pruning(lab: Lab, proof: Proof) -> Certification:
+    """What is not needed goes, by a commit of its own; what was said of it in the end."""
+    with lab.moving:  # and nobody comes on top any more
+        step = judged(lab.notebook, proof)
+        if step.says == "fail":
             fail_proof(lab.notebook, proof, step, dropped=[])
-            return
+            return step
         before = lab.incumbent()
         gone = changes(lab.notebook, proof.pruned)
         titles = ", ".join(
@@ -320,6 +340,7 @@ def _end_pruning(lab: Lab, proof: Proof, step: Certification) -> None:
         incumbent = _incumbent(lab, before, proof, None, commit_sha)
         pass_proof(lab.notebook, proof, step, incumbent, [], gone)
         lab.publish(incumbent)
+        return step
 
 
 # --- counting -----------------------------------------------------------------------------------

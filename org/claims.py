@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import hypot
 
 from org.notebook import Notebook
+from org.stack import NO_WORSE
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect, tempered
 
@@ -26,13 +27,13 @@ def claims(notebook: Notebook) -> dict[int, Effect]:
     """What each certification that has ended claims, by its number.
 
     One that passed, its effect without the luck of having passed, as far as that was known on its
-    day. One that failed, or was made to do without something, was chosen for no luck.
+    day. One that failed, or that had to be no worse alone, was chosen for no luck.
     """
     known: list[Effect] = []
     told = {}
     for row in notebook.rows(ENDED):
         effect = Effect.model_validate_json(row["effect_json"])
-        if row["purpose"] != "pruned":
+        if row["purpose"] not in NO_WORSE:
             known.append(effect)
             if row["says"] == "pass":
                 effect = tempered(effect, known[-EFFECTS:])
@@ -42,12 +43,12 @@ def claims(notebook: Notebook) -> dict[int, Effect]:
 
 def claimed(notebook: Notebook, number: int, purpose: str, step: Certification) -> Certification:
     """What one that ends now says, with what it claims in the place of what was measured."""
-    if step.effect is None or step.says != "pass" or purpose == "pruned":
+    if step.effect is None or step.says != "pass" or purpose in NO_WORSE:
         return step
     known = [
         Effect.model_validate_json(row["effect_json"])
         for row in notebook.rows(ENDED)
-        if row["purpose"] != "pruned" and row["number"] < number
+        if row["purpose"] not in NO_WORSE and row["number"] < number
     ]
     effect = tempered(step.effect, [*known, step.effect][-EFFECTS:])
     return step.model_copy(update={"effect": effect})

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from org.certifying import certify_stack, go_on
+from org.certifying import certify_stack
 from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
 from org.measuring import Asker
@@ -77,7 +77,7 @@ def _run(lab: Lab) -> list[str]:
 def _work_all(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
     """All desks until the budget is spent; then what is on the stack is certified."""
     try:
-        go_on(lab)
+        certify_stack(lab)  # that was interrupted, or was due when the run was
         reasons = Desks(lab, chart, saver).work()
         # A desk that was closed keeps nothing from being proven; without a device nothing can be.
         if lab.devices.names and not lab.stop.is_set():
@@ -246,7 +246,7 @@ def _next_experiment(lab: Lab, desk: str, unfinished: deque[Experiment]) -> Expe
     if unfinished:
         return lab.notebook.adopt(unfinished.popleft().id, desk)
     budget = lab.config.budget
-    if budget.hours is not None and lab.worked_seconds() >= budget.hours * 3600:
+    if lab.hours_are_over():
         return None
     if lab.purse.is_empty:
         return None

@@ -122,6 +122,11 @@ class Lab:
         now = self.patience.clock() - self.opened - self.patience.uncharged_seconds()
         return self.run.worked_seconds + max(now, 0.0)
 
+    def hours_are_over(self) -> bool:
+        """Whether the run has worked for as long as its budget allows."""
+        hours = self.config.budget.hours
+        return hours is not None and self.worked_seconds() >= hours * 3600
+
     def keep_time(self) -> None:
         """Keep in the notebook how long the run has worked so far, and its devices were there.
 

@@ -15,7 +15,6 @@ from org.certifying import certify_stack, why_due
 from org.config import AdviserConfig
 from org.escape import parts, version_of, ways_out
 from org.figures import counted
-from org.head import head_sha
 from org.lab import Lab
 from org.payoff import paid_off, suggestion
 from org.state import ExperimentState
@@ -82,13 +81,13 @@ def direct(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
         advice=state.get("advice", ()),
     )
     answer = director.direct(step.voice(person), person.name, step.prompt(person), reads)
-    direction, head = answer.reply, head_sha(step.notebook)
-    step.set_direction(direction, program_sha, head)
+    direction, ground = answer.reply, step.ground()
+    step.set_direction(direction, program_sha, ground["head_sha"])
     directed: ExperimentState = {
+        **ground,
         "outcome": "directed",
         "direction": direction,
         "program_sha": program_sha,
-        "head_sha": head,
     }
     if direction.way_out == "go back":
         directed["back_sha"] = version_of(step.notebook, *direction.builds_on)
@@ -212,8 +211,8 @@ def train(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
 
 
 def _run(step: Step, state: ExperimentState, device: Lease) -> ExperimentState:
-    head, candidate_sha = head_sha(step.notebook), state["candidate_sha"]
-    based: ExperimentState = {"head_sha": head}
+    based, candidate_sha = step.ground(), state["candidate_sha"]
+    head = based["head_sha"]
     if head != state["head_sha"]:
         if "back_sha" in state:
             return {"outcome": "given up", "failure": HEAD_LEFT}
@@ -239,18 +238,21 @@ def _run(step: Step, state: ExperimentState, device: Lease) -> ExperimentState:
 def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     """Write the verdict that follows from the evidence, and what the reviewer learned from it."""
     # What is reviewed is a candidate against a head: when the incumbent moves, it is another review.
-    name = f"review.{state['head_sha'][:8]}.{state.get('candidate_sha', '')[:8]}"
+    candidate_sha = state.get("candidate_sha", "")
+    name = f"review.{state['head_sha'][:8]}.{candidate_sha[:8]}.{state.get('incumbent', '')}"
     step = Step(runtime.context, state["experiment"], name)
     if step.experiment.decision is not None:
         return _closed(step)
-    effect, computed = _computed(step, state)
+    if (found := _computed(step, state)) is None:
+        return {"outcome": "head moved"}
+    effect, computed = found
     decision, reason = computed.decision, computed.reason
     reads = ReviewReads(
         hypothesis=state["hypothesis"],
         diff=step.diff_so_far(),
         decision=decision,
         evidence=reason,
-        telemetry=step.telemetry(state.get("candidate_sha", "")),
+        telemetry=step.telemetry(candidate_sha),
         head_telemetry=step.telemetry_of_head(state["head_sha"]),
         log=state["log"],
         advice=state.get("advice", ()),
@@ -262,17 +264,18 @@ def review(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     verdict = Verdict(
         decision=decision, reason=at_most(reason, PARAGRAPH_CHARACTERS), lesson=words.lesson
     )
+    wish = at_most(line(words.explanation) or "without a reason", WISH_CHARACTERS)
+    asked = wish if words.certify else ""
     if decision != "provisional":
-        step.close(verdict, effect)
-    elif not step.stack(verdict, state):
+        step.close(verdict, effect, state, asked)
+    elif not step.stack(verdict, state, asked):
         return {"outcome": "head moved"}
-    asked = line(words.explanation) or "without a reason"
-    return _closed(step, at_most(asked, WISH_CHARACTERS) if words.certify else "")
+    return _closed(step)
 
 
 def certify(state: ExperimentState, runtime: Runtime[Lab]) -> ExperimentState:
     """Measure the head against the incumbent on fresh seeds, and keep or cut what is on the stack."""
-    certify_stack(runtime.context, state["due"])
+    certify_stack(runtime.context)
     return {"outcome": "certified"}
 
 
@@ -325,18 +328,25 @@ def _said_where(proposed: Hypothesis, state: ExperimentState) -> Hypothesis:
     )
 
 
-def _closed(step: Step, asked: str = "") -> ExperimentState:
-    """The experiment is over; whether the stack is due now."""
-    if due := why_due(step.lab, asked):
-        return {"outcome": "stack is due", "due": due}
-    return {"outcome": "closed"}
+def _closed(step: Step) -> ExperimentState:
+    """The experiment is over; whether the stack is due now.
+
+    While another desk certifies nobody waits for that: whether it is due then is asked again.
+    """
+    due = not step.lab.certifying.locked() and why_due(step.lab)
+    return {"outcome": "stack is due" if due else "closed"}
 
 
-def _computed(step: Step, state: ExperimentState) -> tuple[Effect | None, Verdict]:
-    """The verdict before anyone is asked: from the run, or from why it was given up."""
+def _computed(step: Step, state: ExperimentState) -> tuple[Effect | None, Verdict] | None:
+    """The verdict before anyone is asked: from the run, or from why it was given up.
+
+    None where the run says nothing, because the head has moved since.
+    """
     if failure := state.get("failure"):
         return None, failure
-    placement, effect = step.judged(state["candidate_sha"])
+    if (judged := step.judged(state)) is None:
+        return None
+    placement, effect = judged
     decision: Decision = "provisional" if placement.says == "stack" else "discard"
     return effect, Verdict(decision=decision, reason=f"{effect.text}: {placement.reason}")
 

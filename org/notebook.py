@@ -88,7 +88,8 @@ class Experiment(Row):
     """One entry of the notebook.
 
     ``effect`` is in bits per byte against the head of its day, ``error`` its standard error.
-    ``seed`` is the one that the candidate is tried under, once that is settled.
+    ``seed`` is the one that the candidate is tried under, once that is settled, ``incumbent`` the
+    number of the one for which it is.
     """
 
     id: str
@@ -107,6 +108,7 @@ class Experiment(Row):
     patch_json: str | None = None
     decision: Decision | None = None
     seed: int | None = None
+    incumbent: int | None = None
     effect: float | None = None
     error: float | None = None
     reason: str | None = None
@@ -397,12 +399,16 @@ class Notebook:
                 seed=before.seed if before.candidate_sha == candidate_sha else None,
             )
 
-    def settle_seed(self, experiment_id: str, seed: int) -> int:
-        """The seed that the present candidate is tried under: the one settled before, or this."""
-        known = self.experiment(experiment_id).seed
-        if known is None:
-            self._update(experiment_id, seed=seed)
-        return seed if known is None else known
+    def settle_seed(self, experiment_id: str, seed: int, incumbent: int) -> int:
+        """The seed that the present candidate is tried under: the one settled before, or this.
+
+        One that was settled for another incumbent is settled no more.
+        """
+        known = self.experiment(experiment_id)
+        if known.seed is not None and known.incumbent == incumbent:
+            return known.seed
+        self._update(experiment_id, seed=seed, incumbent=incumbent)
+        return seed
 
     def _update(self, experiment_id: str, **columns: Any) -> None:
         with self.transaction() as db:

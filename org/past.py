@@ -20,9 +20,12 @@ _CERTIFIED = f"(select number from main.certifications where ended < {_NOW})"
 # What a change or a certification came to later, and what is there in its place before.
 _LATER = {
     "stack": {
-        "standing": f"case when certification in {_CERTIFIED} then standing else 'provisional' end",
+        "standing": f"case when certification in {_CERTIFIED} then"
+        f" case when pruning is null or pruning in {_CERTIFIED} then standing else 'keep' end"
+        " else 'provisional' end",
         "certification": f"case when certification in {_CERTIFIED} then certification end",
         "commit_sha": f"case when certification in {_CERTIFIED} then commit_sha end",
+        "pruning": f"case when pruning in {_CERTIFIED} then pruning end",
     },
     "certifications": {
         "says": f"case when ended < {_NOW} then says end",

@@ -127,9 +127,7 @@ def certificates(results: Results) -> Iterator[str]:
         yield f"{counted(left_out, 'certification')} before these: see notebook --all"
     for one in results.certified:
         proof, effect = one.proof, one.effect
-        what = counted(proof.size, "change") + (
-            " left after pruning" if proof.purpose == "pruned" else ""
-        )
+        what = f"{counted(proof.size, 'change')}{proof.qualified}"
         said = f"{effect.text} bpb" if effect else "no effect"
         passed = "passed" if proof.says == "pass" else "failed"
         yield f"Certification {proof.number} {passed}: {what}, {said}, {proof.reason} ({one_line(proof.why)})"

@@ -50,6 +50,7 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "patch_json": str,
             "decision": str,
             "seed": int,
+            "incumbent": int,
             "effect": float,
             "error": float,
             "reason": str,
@@ -156,6 +157,9 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
     ),
     # Changes that went on the stack after one run, in order; `standing` is provisional, keep or
     # dropped. Effects in bits per byte: of that run, its standard error, and without its luck.
+    # `certification` is the one by which it left the stack, `pruning` the one by which a change
+    # that was kept was done without again: then it is dropped, and its commit stays. `asked` is why a
+    # reviewer wants the stack up to here certified, if one does.
     "stack": (
         {
             "number": int,
@@ -171,6 +175,8 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
             "standing": str,
             "certification": int,
             "commit_sha": str,
+            "pruning": int,
+            "asked": str,
         },
         [
             ("run", "runs", "id"),
@@ -274,6 +280,12 @@ INDEXES = (
     "index idx_stack_certification on stack (certification)",
 )
 
+# Earlier, a pruning took the place of the certification that it had followed at once.
+PRUNED_EARLIER = """
+    update stack set pruning = certification, certification = certification - 1
+    where pruning is null and standing = 'dropped' and certification in
+        (select number from certifications where purpose = 'pruned')"""
+
 # Sums over all rows of a table, kept up as rows come: a row here for each set of values in the
 # first columns, with how many rows have it and their sums.
 TOTALS = {
@@ -357,6 +369,7 @@ def _bring_up_to_date(db: Database) -> None:
             for column, kind in columns.items():
                 if column not in known:
                     db.table(name).add_column(column, kind)
+    db.execute(PRUNED_EARLIER)
     _index(db)
     for name in TOTALS:
         if f"{name}_totals" not in there:

@@ -18,7 +18,7 @@ from trainer.evidence.effect import Effect
 from trainer.evidence.spread import Spread
 
 Standing = Literal["provisional", "keep", "dropped"]
-Purpose = Literal["stack", "half", "pruned"]
+Purpose = Literal["stack", "half", "simpler", "simpler half", "pruned"]
 
 
 class Pushed(Row):
@@ -26,7 +26,8 @@ class Pushed(Row):
 
     ``head_sha`` is the source that it was put on, ``source_sha`` that source with it. In bits per
     byte: ``effect_bpb`` of its one run, ``error_bpb`` the standard error of that, ``expected_bpb``
-    what is left of it without luck. ``lines_added`` is less what it removes.
+    what is left of it without luck. ``lines_added`` is less what it removes. ``asked`` is why a
+    reviewer wants the stack up to here certified; "" or None if none does.
     """
 
     run: str
@@ -37,25 +38,34 @@ class Pushed(Row):
     error_bpb: float
     expected_bpb: float
     lines_added: int
+    asked: str | None = None
 
 
 class Change(Pushed):
-    """One change on the stack, or one that has left it, by the certification that is named."""
+    """One change on the stack, or one that has left it, by the certification that is named.
+
+    ``pruning`` is the certification by which it was done without after it had been kept.
+    """
 
     number: int
     since: float
     standing: Standing = "provisional"
     certification: int | None = None
     commit_sha: str | None = None
+    pruning: int | None = None
+
+
+# Purposes of a certification of what is simpler, and has to be no worse; others have to be better.
+NO_WORSE = ("simpler", "simpler half", "pruned")
 
 
 class Proof(Row):
     """One certification: a source against the incumbent, on fresh seeds; open until ``says``.
 
     ``size`` is how many changes of the stack the source has, ``purpose`` whether these are all of
-    them, the first half of a stack that failed, or what is left after pruning. ``run_bpb`` and
-    ``pair_bpb`` are the noise by which it is judged, as it was known at its start, each with its
-    degrees of freedom.
+    them, the first half of a stack that failed, or what is left after pruning; ``simpler`` is one
+    whose changes all remove lines. ``run_bpb`` and ``pair_bpb`` are the noise by which it is judged,
+    as it was known at its start, each with its degrees of freedom.
     """
 
     number: int
@@ -95,6 +105,22 @@ class Proof(Row):
         return Effect.model_validate_json(self.effect_json) if self.effect_json else None
 
     @property
+    def is_half(self) -> bool:
+        return self.purpose in ("half", "simpler half")
+
+    @property
+    def asks_no_worse(self) -> bool:
+        """Whether its source is simpler and has to be no worse; else it has to be better."""
+        return self.purpose in NO_WORSE
+
+    @property
+    def qualified(self) -> str:
+        """What is particular about its changes, in words that follow their number."""
+        if self.purpose == "pruned":
+            return " left after pruning"
+        return " that remove lines" if self.asks_no_worse else ""
+
+    @property
     def pruned(self) -> list[int]:
         """The numbers of the changes that its source does without."""
         return [int(number) for number in json.loads(self.pruned_json)]
@@ -132,6 +158,15 @@ def push(notebook: Notebook, change: Pushed, verdict: Verdict) -> None:
             insert(db, "stack", row)
         columns = {**verdict.model_dump(), **effect, "ended": now}
         update(db, "experiments", change.experiment, columns)
+
+
+def ask_for_proof(notebook: Notebook, head_sha: str, why: str) -> None:
+    """Keep that a reviewer wants a head certified; if it is provisional no more, nothing is asked."""
+    with notebook.transaction() as db:
+        db.execute(
+            "update stack set asked = ? where source_sha = ? and standing = 'provisional'",
+            [why, head_sha],
+        )
 
 
 # --- certifications -----------------------------------------------------------------------------
@@ -208,7 +243,7 @@ def _leave(
 ) -> None:
     experiment: Experiment = notebook.experiment(change.experiment)
     said = [f"Certification {proof.number}: {_said(step.reason, step.effect)}"]
-    if proof.purpose == "half" and standing == "dropped":  # it was the whole that failed with it
+    if proof.is_half and standing == "dropped":  # it was the whole that failed with it
         (whole,) = (each for each in proofs(notebook, 2) if each.number == proof.number - 1)
         said = [
             f"Certification {whole.number}: {_said(whole.reason, whole.effect)}",
@@ -216,9 +251,8 @@ def _leave(
             f"{_said(step.reason, step.effect)}",
         ]
     reason = "\n".join([experiment.reason or "", *said])
-    update(
-        notebook.db, "stack", change.number, {"standing": standing, "certification": proof.number}
-    )
+    by = "pruning" if proof.purpose == "pruned" else "certification"
+    update(notebook.db, "stack", change.number, {"standing": standing, by: proof.number})
     update(
         notebook.db,
         "experiments",

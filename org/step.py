@@ -14,7 +14,7 @@ from org.lab import GLANCE_SECONDS, Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.notes import answer_notes, notes_of, take_notes
 from org.reference import measure_reference
-from org.stack import Pushed, push
+from org.stack import Pushed, ask_for_proof, push
 from org.state import ExperimentState
 from org.steady import is_disturbed
 from roles.model import Model
@@ -186,16 +186,20 @@ class Step:
     def trial(self, candidate_sha: str, device: Lease) -> Trial:
         """Run the candidate on a device, once; a run that was done before is found again.
 
+        Once for each incumbent: with another one candidates are tried under another seed.
         One that was visibly disturbed is repeated under the same seed, once, and only the second
         counts.
 
         Raises:
             TrialAbandoned, TrialLost: see `trainer.trial.run_trial`.
         """
-        done = self.notebook.trials_of(self.experiment.id, candidate_sha)
+        with self.notebook.transaction():
+            now = search_seed(self.notebook), self.lab.incumbent().number
+            seed = self.notebook.settle_seed(self.experiment.id, *now)
+        every = self.notebook.trials_of(self.experiment.id, candidate_sha)
+        done = [trial for trial in every if trial.seed == seed]
         if done and not (len(done) == 1 and is_disturbed(self.notebook, done[0])):
             return done[-1]
-        seed = self.notebook.settle_seed(self.experiment.id, search_seed(self.notebook))
         trial_id = f"{self.experiment.id}-{candidate_sha[:8]}-{seed}-{len(done) + 1}"
         source = self.notebook.source(candidate_sha)
         asker = self._asker(f"{'again' if done else 'candidate'} trial")
@@ -209,8 +213,24 @@ class Step:
             return self.trial(candidate_sha, device)
         return trial
 
-    def judged(self, candidate_sha: str) -> tuple[Placement, Effect]:
-        """What the candidate's run says against the head, and the effect with its uncertainty."""
+    def ground(self) -> ExperimentState:
+        """What a candidate is put on and held against, now: the head, and the incumbent under it."""
+        with self.notebook.transaction():
+            incumbent = self.lab.incumbent().number
+            return {"head_sha": head_sha(self.notebook), "incumbent": incumbent}
+
+    def judged(self, state: ExperimentState) -> tuple[Placement, Effect] | None:
+        """What the candidate's run says against the head, and the effect with its uncertainty.
+
+        None if head or incumbent have moved since it was run: it says nothing against others.
+        """
+        with self.lab.moving, self.notebook.transaction():
+            return self._judged(state)
+
+    def _judged(self, state: ExperimentState) -> tuple[Placement, Effect] | None:
+        candidate_sha, now = state["candidate_sha"], self.ground()
+        if (now["head_sha"], now["incumbent"]) != (state["head_sha"], state.get("incumbent")):
+            return None
         trial = self.notebook.trials_of(self.experiment.id, candidate_sha)[-1]
         assert trial.val_bpb is not None
         return judge(
@@ -239,18 +259,32 @@ class Step:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def close(self, verdict: Verdict, effect: Effect | None) -> None:
-        """End the experiment with nothing on the stack."""
+    def close(
+        self, verdict: Verdict, effect: Effect | None, state: ExperimentState, asked: str
+    ) -> None:
+        """End the experiment with nothing on the stack.
+
+        ``asked`` is why the head that it was held against is to be certified, "" if it is not.
+        """
         bpb, error = (effect.bpb, effect.error) if effect else (None, None)
-        self.notebook.close_experiment(self.experiment.id, verdict, bpb, error)
+        with self.notebook.transaction():
+            self.notebook.close_experiment(self.experiment.id, verdict, bpb, error)
+            if asked:
+                ask_for_proof(self.notebook, state["head_sha"], asked)
         self._told()
 
-    def stack(self, verdict: Verdict, state: ExperimentState) -> bool:
-        """Put the candidate on the stack and end the experiment; False if the head has moved."""
-        with self.lab.moving:
-            if head_sha(self.notebook) != state["head_sha"]:
+    def stack(self, verdict: Verdict, state: ExperimentState, asked: str) -> bool:
+        """Put the candidate on the stack and end the experiment; False if the head has moved.
+
+        What is known has moved on while it was reviewed: so it is judged again, and False too if
+        it is not better any more.
+        ``asked`` is why the stack is to be certified with it, "" if it is not.
+        """
+        with self.lab.moving, self.notebook.transaction():
+            judged = self._judged(state)
+            if judged is None or judged[0].says != "stack":
                 return False
-            placement, effect = self.judged(state["candidate_sha"])
+            placement, effect = judged
             push(
                 self.notebook,
                 Pushed(
@@ -262,6 +296,7 @@ class Step:
                     error_bpb=effect.error,
                     expected_bpb=placement.expected_bpb,
                     lines_added=state["patch"].lines_added,
+                    asked=asked,
                 ),
                 verdict,
             )

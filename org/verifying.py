@@ -29,6 +29,7 @@ from trainer.trial import Trial
 # References that are no foreign keys: where they stand, and where they must lead to.
 REFERENCES = (
     ("stack", "certification", "certifications"),
+    ("stack", "pruning", "certifications"),
     ("certifications", "incumbent", "incumbents"),
     ("incumbents", "certification", "certifications"),
 )
@@ -253,7 +254,8 @@ def _versions(notebook: Notebook, incumbent: Incumbent) -> list[_Version]:
     rows = notebook.rows(
         "select e.number, s.commit_sha, s.source_sha from main.stack s"
         " join main.experiments e on e.id = s.experiment"
-        " where s.standing = 'keep' and s.certification = :number order by s.number",
+        " where (s.standing = 'keep' or s.pruning is not null) and s.certification = :number"
+        " order by s.number",
         {"number": incumbent.certification},
     )
     kept = [_Version(f"experiment {r['number']}", r["commit_sha"], r["source_sha"]) for r in rows]

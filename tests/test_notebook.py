@@ -122,15 +122,16 @@ def test_only_fresh_runs_count_for_a_source(notebook):
 
 def test_the_seed_of_a_candidate_is_settled_once_until_there_is_another_candidate(notebook):
     experiment = notebook.reserve_experiment("r", "desk 1", None)
-    assert notebook.settle_seed(experiment.id, 3) == 3
-    assert notebook.settle_seed(experiment.id, 4) == 3
+    assert notebook.settle_seed(experiment.id, 3, 1) == 3
+    assert notebook.settle_seed(experiment.id, 4, 1) == 3
+    assert notebook.settle_seed(experiment.id, 5, 2) == 5  # paired with runs of another incumbent
     sha = notebook.keep_source("candidate = 6\n")
     patch = Patch(edits=(Edit(search="a", replace="b"),))
     shas = {"head_sha": sha, "candidate_sha": sha, "normalized_sha": "n"}
     notebook.set_patch(experiment.id, patch, **shas)
-    assert notebook.settle_seed(experiment.id, 4) == 4
+    assert notebook.settle_seed(experiment.id, 4, 2) == 4
     notebook.set_patch(experiment.id, patch, **shas)  # put on the head again, after a kill
-    assert notebook.settle_seed(experiment.id, 5) == 4
+    assert notebook.settle_seed(experiment.id, 5, 2) == 4
 
 
 def test_of_two_open_experiments_with_the_same_program_only_the_later_one_repeats_it(notebook):

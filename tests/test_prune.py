@@ -1,4 +1,4 @@
-"""Pruning: which changes are doubted, and when a source does as well without them."""
+"""No worse: which changes are doubted, and when a source does as well without them, or simpler."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from math import inf, sqrt
 
 from trainer.evidence.effect import Run
-from trainer.evidence.prune import Support, doubtful, prune
+from trainer.evidence.prune import Support, doubtful, prune, simplify
 from trainer.evidence.spread import Spread
 
 RUN = Spread(bpb=1.0, freedom=40.0)
@@ -53,6 +53,19 @@ def test_what_is_near_the_margin_stays_as_it_was() -> None:
 def test_a_pruned_source_without_a_score_is_not_taken() -> None:
     step = prune(runs(100.0, inf), INCUMBENT, seeds=SEEDS, run=RUN, pair=PAIR)
     assert step.says == "fail"
+
+
+def test_a_head_that_only_removes_lines_has_to_be_no_worse_by_the_same_margin() -> None:
+    same = (100.0, 99.9, 100.1, 100.0, 99.8)
+    for scores in (same, (102.0, 101.0), (100.6,) * 5, (99.0, 99.0)):
+        asked, pruned = (
+            rule(runs(*scores), INCUMBENT, seeds=SEEDS, run=RUN, pair=PAIR)
+            for rule in (simplify, prune)
+        )
+        assert (asked.says, asked.effect) == (pruned.says, pruned.effect)
+    assert simplify(runs(*same), INCUMBENT, seeds=SEEDS, run=RUN, pair=PAIR).reason == (
+        "no worse, and simpler"
+    )
 
 
 def removed(harm: float) -> float:

@@ -1,4 +1,4 @@
-"""Pruning: which proven changes may be needless, and whether the source does as well without them."""
+"""Is it no worse? Of what is simpler: a pruned source, and a stack whose changes all remove lines."""
 
 from __future__ import annotations
 
@@ -46,19 +46,52 @@ def prune(
 
     The pruned source stands in the place of the head. ``seeds`` may be those of the certification
     that made the incumbent: the pruned source was not chosen by them, and the incumbent's runs are
-    there. It passes when on all seeds it is surely worse by less than the margin (a test of
-    non-inferiority: Wellek 2010), and fails as soon as it looks worse by more than that.
+    there.
     """
-    effect = paired_effect(pruned, incumbent, run, pair)
+    words = ("not needed, within the margin", "needed: worse without")
+    return _no_worse(pruned, incumbent, seeds, run, pair, *words)
+
+
+def simplify(
+    head: Sequence[Run],
+    incumbent: Sequence[Run],
+    *,
+    seeds: Sequence[int],
+    run: Spread,
+    pair: Spread,
+) -> Certification:
+    """Say what the proof of a head needs next whose changes all remove lines.
+
+    Simpler at equal score is a win: such a head has to be no worse, by the margin of pruning, and
+    not better, which it hardly ever is.
+    """
+    words = ("no worse, and simpler", "worse by more than the margin")
+    return _no_worse(head, incumbent, seeds, run, pair, *words)
+
+
+def _no_worse(
+    simpler: Sequence[Run],
+    incumbent: Sequence[Run],
+    seeds: Sequence[int],
+    run: Spread,
+    pair: Spread,
+    passes: str,
+    fails: str,
+) -> Certification:
+    """It passes when on all seeds it is surely worse by less than the margin, if at all.
+
+    That is a test of non-inferiority (Wellek 2010). It fails as soon as it looks worse by more.
+    """
+    effect = paired_effect(simpler, incumbent, run, pair)
     margin = MARGIN * run.bpb
     if effect is not None and effect.seeds >= MIN_SEEDS and effect.bpb >= margin:
-        return Certification(says="fail", reason="needed: worse without", effect=effect)
-    if step := next_run(pruned, incumbent, seeds, effect):
+        return Certification(says="fail", reason=fails, effect=effect)
+    if step := next_run(simpler, incumbent, seeds, effect):
         return step
     if effect is None:
         return Certification(says="fail", reason="no seed gave a pair of scores")
     sure = t_below((margin - effect.bpb) / effect.error, effect.freedom)
     if sure >= SURE:
         proven = effect.model_copy(update={"kind": "certified"})
-        return Certification(says="pass", reason="not needed, within the margin", effect=proven)
+        return Certification(says="pass", reason=passes, effect=proven)
     return Certification(says="fail", reason="not surely within the margin", effect=effect)
