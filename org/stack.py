@@ -19,6 +19,8 @@ from trainer.evidence.spread import Spread
 
 Standing = Literal["provisional", "keep", "dropped"]
 Purpose = Literal["stack", "half", "simpler", "simpler half", "pruned"]
+# Of what is simpler, and has to be no worse; others have to be better.
+NO_WORSE = ("simpler", "simpler half", "pruned")
 
 
 class Pushed(Row):
@@ -53,10 +55,6 @@ class Change(Pushed):
     certification: int | None = None
     commit_sha: str | None = None
     pruning: int | None = None
-
-
-# Purposes of a certification of what is simpler, and has to be no worse; others have to be better.
-NO_WORSE = ("simpler", "simpler half", "pruned")
 
 
 class Proof(Row):
