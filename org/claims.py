@@ -9,9 +9,11 @@ from __future__ import annotations
 from math import hypot
 
 from org.notebook import Notebook
-from org.stack import NO_WORSE
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect, tempered
+
+# Purposes of a certification of what is simpler, and has to be no worse; others have to be better.
+NO_WORSE = ("simpler", "simpler half", "pruned")
 
 EFFECTS = 500  # of certifications, the latest, that say how much of one was luck
 

@@ -9,7 +9,7 @@ import json
 import time
 from typing import Literal
 
-from org.claims import claimed
+from org.claims import NO_WORSE, claimed
 from org.notebook import Experiment, Incumbent, Notebook, Row
 from org.tables import insert, update
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
@@ -19,8 +19,6 @@ from trainer.evidence.spread import Spread
 
 Standing = Literal["provisional", "keep", "dropped"]
 Purpose = Literal["stack", "half", "simpler", "simpler half", "pruned"]
-# Of what is simpler, and has to be no worse; others have to be better.
-NO_WORSE = ("simpler", "simpler half", "pruned")
 
 
 class Pushed(Row):
