@@ -51,6 +51,8 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         patience = Patience(stop, onlooker.note)
         setting = config.setting(has_gpu=names[0].startswith("cuda"))
         dataset = build_dataset(setting, default_cache(), onlooker.note)
+        # Before the notebook: a lab that has begun has a repository, whenever it was killed.
+        lineage = Lineage(folder / "lineage", folder.name)
         notebook = Notebook(folder / NOTEBOOK_FILE)
         try:
             run = _this_run(config, notebook, setting, dataset)
@@ -63,7 +65,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 setting=setting,
                 dataset=dataset,
                 notebook=notebook,
-                lineage=Lineage(folder / "lineage", folder.name),
+                lineage=lineage,
                 devices=Devices(names, folder / "devices"),
                 models=models(config, names[0], patience, purse),
                 prompts={
