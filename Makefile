@@ -10,7 +10,7 @@ run: install
 test: install
 	$(BIN)/python -m pytest -n 3 -m "not long"
 
-# With the tests that run whole organizations for long: about twice as long.
+# With the tests that run whole organizations for long: twice as long and more.
 test-all: install
 	$(BIN)/python -m pytest -n 3
 

@@ -95,6 +95,7 @@ def test_a_change_that_was_lucky_on_its_one_run_is_dropped_with_the_evidence(org
         assert stack(notebook) == []
 
 
+@pytest.mark.quick
 def test_of_a_stack_that_fails_the_first_half_is_kept_and_the_rest_dropped(organize: Organize):
     organization = organized(
         organize,
@@ -346,6 +347,7 @@ def during(
         return organization, {each.summary or "": each.decision for each in notebook.experiments()}
 
 
+@pytest.mark.quick
 def test_what_comes_on_top_during_a_certification_that_passes_stays_on_the_stack(
     organize: Organize,
 ):

@@ -13,10 +13,11 @@ import pytest
 from org import measuring
 from org.config import load_config
 from org.lab import Lab, LabError
-from org.measuring import Asker, measure_soon, try_out
+from org.measuring import Asker, try_out
 from org.notebook import source_sha
 from org.onlooker import Nobody
 from org.opening import open_lab
+from org.undisturbed import measure_soon
 from tests.organizations import NO_SANDBOX, Gates, Organization
 from tests.sources import SCRIPTED
 from trainer.trial import Trial
@@ -61,7 +62,7 @@ def opened(
 
 
 def run(lab: Lab, trial_id: str, source: str, seed: int = 1) -> Trial:
-    return measure_soon(lab, ASKER, trial_id, source, seed, audit=False)
+    return measure_soon(lab, ASKER, trial_id, source, seed, "certify")[1]
 
 
 def of(source: str, outcome: str, device: str = "cpu:0") -> Trial:

@@ -247,7 +247,7 @@ def test_what_lay_above_the_half_that_passed_is_dropped_with_what_the_whole_said
     kept, dropped = night.notebook.experiments()
     assert (kept.decision, dropped.decision) == ("keep", "dropped")
     assert (kept.reason or "").endswith(
-        "Certification 2: it is a pass −0.0100 ± 0.0010 (certified, 3 seeds)"
+        "Certification 2: it is a pass −0.0098 ± 0.0010 (certified, 3 seeds)"  # without its luck
     )
     assert (dropped.reason or "").splitlines()[1:] == [
         "Certification 1: it is a fail +0.0020 ± 0.0010 (not certified, 3 seeds)",
