@@ -251,7 +251,7 @@ def test_what_lay_above_the_half_that_passed_is_dropped_with_what_the_whole_said
     )
     assert (dropped.reason or "").splitlines()[1:] == [
         "Certification 1: it is a fail +0.0020 ± 0.0010 (not certified, 3 seeds)",
-        "Certification 2, of the first 1 on the stack: it is a pass −0.0100 ± 0.0010 (certified, 3 seeds)",
+        "Certification 2, of the first 1 on the stack: it is a pass −0.0098 ± 0.0010 (certified, 3 seeds)",
     ]
     assert stack(night.notebook) == []
     assert change_of(night.notebook, kept.id).commit_sha == "c" * 40
