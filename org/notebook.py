@@ -27,6 +27,7 @@ from trainer.trial import Trial
 
 NOTEBOOK_FILE = "notebook.sqlite"  # in the folder of a lab
 BUSY_SECONDS = 30.0
+GLANCE_SECONDS = 0.02  # between two attempts at what SQLite does not wait for
 
 MOST_FRESH = 200  # runs of one source that count for it, the latest: more make nothing surer
 
@@ -204,7 +205,7 @@ class Notebook:
         self._begin = "begin" if read_only else "begin immediate"
         if read_only:
             return
-        self.db.enable_wal()
+        _enable_wal(self.db)
         self.db.execute("pragma foreign_keys = on")
         with self.transaction():  # of two programs that make a notebook at once, one waits
             schema.create(self.db)
@@ -557,6 +558,19 @@ class Notebook:
     def set_baseline(self, run_id: str, baseline: Incumbent) -> None:
         with self.transaction() as db:
             insert(db, "incumbents", {"run": run_id, **baseline.model_dump()}, ignore=True)
+
+
+def _enable_wal(db: Database) -> None:
+    """Set write-ahead logging; SQLite waits for nobody there, so where another does it too, we do."""
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.enable_wal()
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(GLANCE_SECONDS)
 
 
 def _thinking(message: Message, seconds: float) -> Span:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -56,6 +57,15 @@ def alive(marker: str) -> list[psutil.Process]:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
+    return found
+
+
+def names(processes: list[psutil.Process]) -> list[str]:
+    """What processes are called, but for those that have ended since."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(process.name())
     return found
 
 
@@ -386,7 +396,7 @@ def test_a_trial_that_is_stopped_is_gone_and_can_be_run_again(attempt: Try, tmp_
     home = str(tmp_path / "trial" / "work")
 
     def give_up() -> None:
-        eventually(lambda: "sleep" in [process.name() for process in alive(home)])
+        eventually(lambda: "sleep" in names(alive(home)))
         stop.set()
 
     threading.Thread(target=give_up).start()
