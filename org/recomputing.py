@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from org.certifying import judged
-from org.head import judge
+from org.head import below, judge
 from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent
 from org.past import Past
@@ -137,12 +137,17 @@ def _wrong_effect(
     between = moments[bisect_right(moments, rows[0]["ended"]) : bisect_right(moments, closed)]
     first = None
     for moment in dict.fromkeys([closed, *reversed(between)]):
-        placement, effect = _judged(past, experiment, trial, profile, lines_added, moment)
+        judged = _judged(past, experiment, trial, profile, lines_added, moment)
+        if judged is None:
+            continue
+        placement, effect = judged
         first = first or (placement, effect)
         if _alike(effect, experiment) and (change is None or _expected(placement, change)):
             yield from _wrong_decision(where, experiment, placement)
             return
-    assert first is not None
+    if first is None:
+        yield f"{where} was put on what was no head then"
+        return
     says = f"{first[1].bpb:+.6f} ± {first[1].error:.6f}"
     told = f"{experiment.effect:+.6f} ± {experiment.error or 0.0:.6f}"
     if change is not None and _alike(first[1], experiment):
@@ -159,9 +164,13 @@ def _judged(
     profile: ProfileName,
     lines_added: int,
     moment: float,
-) -> tuple[Placement, Effect]:
+) -> tuple[Placement, Effect] | None:
+    """None where what it was put on was no head at that moment."""
     assert trial.val_bpb is not None
+    head_sha = experiment.head_sha or ""
     with past.before(moment) as notebook:
+        if below(notebook, head_sha) is None:
+            return None
         return judge(
             notebook,
             profile,
@@ -169,6 +178,7 @@ def _judged(
             trial.val_bpb,
             trial.seed,
             lines_added,
+            head_sha,
         )
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from org.approval import answer_to, questions
 from org.config import HypothesisConfig, RoleConfig, Roles
 from org.discussion import OnRecord, id_of, say
-from org.head import head_sha, head_value, judge, search_seed
+from org.head import below, head_sha, head_value, judge, search_seed
 from org.lab import GLANCE_SECONDS, Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.notes import answer_notes, notes_of, take_notes
@@ -222,25 +222,29 @@ class Step:
     def judged(self, state: ExperimentState) -> tuple[Placement, Effect] | None:
         """What the candidate's run says against the head, and the effect with its uncertainty.
 
-        None if head or incumbent have moved since it was run: it says nothing against others.
+        None if the incumbent has moved since it was run, or the head and it would be stacked: then
+        it is to be run on top of what came. One that loses to the head it had, loses.
         """
         with self.lab.moving, self.notebook.transaction():
             return self._judged(state)
 
     def _judged(self, state: ExperimentState) -> tuple[Placement, Effect] | None:
-        candidate_sha, now = state["candidate_sha"], self.ground()
-        if (now["head_sha"], now["incumbent"]) != (state["head_sha"], state.get("incumbent")):
+        head, now = state["head_sha"], self.ground()
+        if now["incumbent"] != state.get("incumbent") or below(self.notebook, head) is None:
             return None
-        trial = self.notebook.trials_of(self.experiment.id, candidate_sha)[-1]
+        trial = self.notebook.trials_of(self.experiment.id, state["candidate_sha"])[-1]
         assert trial.val_bpb is not None
-        return judge(
+        placement, effect = judge(
             self.notebook,
             self.lab.setting.profile,
             self.experiment.id,
             trial.val_bpb,
             trial.seed,
             self.experiment.patch.lines_added,
+            head,
         )
+        has_moved = now["head_sha"] != head
+        return None if has_moved and placement.says == "stack" else (placement, effect)
 
     def telemetry(self, candidate_sha: str) -> str:
         """How the last trial of a candidate in this experiment went; empty if there was none."""

@@ -132,7 +132,8 @@ class Night:
 
     def judged(self, experiment: Experiment, score: float) -> tuple[Placement, Effect]:
         seed = search_seed(self.notebook)
-        return judge(self.notebook, "cpu", experiment.id, score, seed, 0)
+        head_sha = self.notebook.experiment(experiment.id).head_sha or ""
+        return judge(self.notebook, "cpu", experiment.id, score, seed, 0, head_sha)
 
     def close(self, experiment: Experiment, verdict: Verdict, score: float | None = None) -> None:
         """The review and the verdict; with a score it rests on that, and may go on the stack."""
