@@ -218,7 +218,7 @@ class Lives:
         if is_lab(self.organization.lab):
             found = [each.text for each in verify(self.organization.lab) if not each.ok]
             self.faults += [f"after {where}: {fault}" for fault in found]
-        return ended
+        return ended or self._is_over()
 
     def adopt_baseline(self, other: Lives) -> None:
         """Begin with the finished runs of another's baseline."""
@@ -253,6 +253,15 @@ class Lives:
             self.faults.append(f"{len(closed)} of {wanted} experiments are closed")
         if lost := self._finished() - trials:
             self.faults.append(f"not on record: {', '.join(sorted(lost))}")
+
+    def _is_over(self) -> bool:
+        """Whether its run has ended, although it was killed: by right it would begin another."""
+        if not is_lab(self.organization.lab):
+            return False
+        path = self.organization.lab / "notebook.sqlite"
+        with closing(Notebook(path, read_only=True)) as notebook:
+            has_tables = notebook.rows("select name from sqlite_master where name = 'runs'")
+            return bool(has_tables) and any(run.ended is not None for run in notebook.runs())
 
     def _lines(self, name: str) -> list[str]:
         path = self.organization.folder / name
