@@ -6,6 +6,7 @@ measured stays on record beside it (``effect_json``), and is what verdicts rest 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import hypot
 
 from org.notebook import Notebook
@@ -56,8 +57,10 @@ def claimed(notebook: Notebook, number: int, purpose: str, step: Certification) 
     return step.model_copy(update={"effect": effect})
 
 
-def proven_gain(notebook: Notebook) -> Effect | None:
+def proven_gain(notebook: Notebook, told: Mapping[int, Effect]) -> Effect | None:
     """What all that made incumbents claims together: the last against the first; None before any.
+
+    ``told`` is what `claims` says.
 
     Each certification measured both of its sides next to each other, so what the machine did
     between two of them is not in the sum; runs of the first and the last are hours apart. The
@@ -66,7 +69,7 @@ def proven_gain(notebook: Notebook) -> Effect | None:
     same for all, and is known no better for being used more than once. Runs that two share count
     once among the seeds.
     """
-    promoted, told = notebook.rows(PROMOTED), claims(notebook)
+    promoted = notebook.rows(PROMOTED)
     if not promoted:
         return None
     effects = [told[row["number"]] for row in promoted]

@@ -270,11 +270,12 @@ class _Ear:
             )
 
     def _proof_events(self) -> Iterator[Event]:
-        for row in self._new(NEW_PROOFS):
-            proof = Proof(**row)
-            passed, effect = proof.says == "pass", claims(self._notebook).get(proof.number)
+        new = self._new(NEW_PROOFS)
+        told = claims(self._notebook) if new else {}
+        for proof in (Proof(**row) for row in new):
+            passed, effect = proof.says == "pass", told.get(proof.number)
             yield Event(
-                row["ended"],
+                proof.ended or 0.0,
                 None,
                 f"certification {proof.number} {'passed' if passed else 'failed'}",
                 style="bold green" if passed else "bold yellow",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,7 +180,8 @@ def read_results(
         if stacked:
             expected = provisional([change.expected_bpb for change in stacked], pair)
     (trials,) = notebook.rows("select total(count) as n, total(seconds) as sum from trials_totals")
-    certified = read_certified(notebook, certifications)
+    told = claims(notebook)
+    certified = read_certified(notebook, told, certifications)
     return Results(
         baseline=baseline,
         experiments=tuple(
@@ -188,7 +189,7 @@ def read_results(
         ),
         experiments_count=count,
         standings=Counter({row["standing"]: row["count"] for row in notebook.rows(STANDINGS)}),
-        improvement=proven_gain(notebook),
+        improvement=proven_gain(notebook, told),
         expected=expected,
         stacked=len(stacked),
         certified=certified,
@@ -246,9 +247,10 @@ def _baseline_trials(notebook: Notebook, baseline: Incumbent) -> Rows:
     return notebook.rows(select, (baseline.source_sha,))
 
 
-def read_certified(notebook: Notebook, latest: int | None = None) -> tuple[Certified, ...]:
-    """The latest certifications that have ended, or all, each with what it claims."""
-    told = claims(notebook)
+def read_certified(
+    notebook: Notebook, told: Mapping[int, Effect], latest: int | None = None
+) -> tuple[Certified, ...]:
+    """The latest certifications that have ended, or all, each with what it claims (``told``)."""
     # One more, for the last one may be going on.
     ended = [
         Certified(proof, told.get(proof.number))

@@ -74,7 +74,7 @@ def test_what_the_machine_did_between_two_certificates_is_no_part_of_the_gain(ni
     proven(night, "width = 64", "width = 96", 0.020, 1.240)
     # Now everything scores 0.030 better than in the evening.
     proven(night, "warmup = 0.0", "warmup = 0.1", 0.020, 1.190)
-    gain = proven_gain(night.notebook)
+    gain = proven_gain(night.notebook, claims(night.notebook))
     assert gain is not None
     assert gain.bpb == pytest.approx(-0.040, abs=0.0005)
     each = claims(night.notebook)
@@ -86,9 +86,9 @@ def test_what_the_machine_did_between_two_certificates_is_no_part_of_the_gain(ni
 
 def test_what_is_pruned_is_a_link_of_the_chain_and_its_seeds_are_the_same(night: Night) -> None:
     proven(night, "width = 64", "width = 96", 0.020, 1.240)
-    before = proven_gain(night.notebook)
+    before = proven_gain(night.notebook, claims(night.notebook))
     prune(night)
-    after = proven_gain(night.notebook)
+    after = proven_gain(night.notebook, claims(night.notebook))
     assert before is not None and after is not None
     assert after.bpb == pytest.approx(before.bpb + PASSED.bpb)
     assert after.error == pytest.approx(hypot(before.error, PASSED.error))
@@ -122,7 +122,7 @@ def test_a_person_who_watches_and_one_who_reads_commits_are_told_the_same(
     assert work(organization, hearing).reasons == []
     with organization.notebook() as notebook:
         (passed,) = read_results(notebook).certified
-        gain = proven_gain(notebook)
+        gain = proven_gain(notebook, claims(notebook))
     assert passed.effect == gain == hearing.told[-1].effect
     assert passed.proof.effect != passed.effect
     (_, commit) = Lineage(organization.lab / "lineage", organization.lab.name).log()
