@@ -88,3 +88,23 @@ prepare.start(rows=1)
 for step, loss in enumerate([{told}], 1):
     prepare.report(step, loss, tokens=32 * step)
 """
+
+
+# A program of a few pieces, which does nothing: for what reads a train.py without running it.
+PIECES = '''"""A model."""
+
+import math
+
+LR = 0.04  # Muon
+DEPTH = 4
+
+
+def rate(progress):
+    left = 1 - progress
+    return LR * left
+
+
+def size(progress):
+    left = 1 - progress
+    return DEPTH * left
+'''

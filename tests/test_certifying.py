@@ -204,6 +204,11 @@ CAME_OF_IT = {
 }
 
 
+def two_changes(purpose: str) -> list[list[Said]]:
+    """The experiments of one that is good and of one that makes what follows the first certification."""
+    return [plain_experiment("GAIN = 0.0", "GAIN = 0.3"), plain_experiment(*SECONDS[purpose])]
+
+
 def came_of_it(organization: Organization) -> list[tuple[str, str | None]]:
     with organization.notebook() as notebook:
         return [(proof.purpose, proof.says) for proof in proofs(notebook)]
@@ -215,8 +220,7 @@ def test_a_write_that_fails_between_two_certifications_loses_neither(
 ):
     organization = organized(
         organize,
-        plain_experiment("GAIN = 0.0", "GAIN = 0.3"),
-        plain_experiment(*SECONDS[purpose]),
+        *two_changes(purpose),
         more=FOUR_SEEDS,
     )
 
@@ -240,10 +244,7 @@ def test_a_write_that_fails_between_two_certifications_loses_neither(
 def test_a_run_that_is_killed_during_a_half_or_a_pruning_goes_on_with_it(
     organize: Organize, start: Start, gates: Gates, purpose: str
 ):
-    script = [
-        *plain_experiment("GAIN = 0.0", "GAIN = 0.3"),
-        *plain_experiment(*SECONDS[purpose]),
-    ]
+    script = [said for experiment in two_changes(purpose) for said in experiment]
     organization = organize(
         source=lucky(gated(gates.folder)),
         more={**NO_SANDBOX, **FOUR_SEEDS},
@@ -507,8 +508,7 @@ def test_once_the_hours_are_over_no_half_is_tried_and_nothing_pruned(
 ):
     organization = organized(
         organize,
-        plain_experiment("GAIN = 0.0", "GAIN = 0.3"),
-        plain_experiment(*SECONDS[purpose]),
+        *two_changes(purpose),
         more={**FOUR_SEEDS, "budget": {"experiments": 2, "hours": 12}},
     )
     long = TakesLong()

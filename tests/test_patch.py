@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import PIECES
 from trainer.patch import (
     Edit,
     Patch,
@@ -19,35 +20,17 @@ from trainer.patch import (
     rewriting,
 )
 
-SOURCE = '''"""A model."""
-
-import math
-
-LR = 0.04  # Muon
-DEPTH = 4
-
-
-def rate(progress):
-    left = 1 - progress
-    return LR * left
-
-
-def size(progress):
-    left = 1 - progress
-    return DEPTH * left
-'''
-
 
 def block(search: str, replace: str) -> str:
     return f"<<<<<<< SEARCH\n{search}=======\n{replace}>>>>>>> REPLACE\n"
 
 
-def edited(*edits: tuple[str, str], source: str = SOURCE) -> str:
+def edited(*edits: tuple[str, str], source: str = PIECES) -> str:
     patch = Patch(edits=tuple(Edit(search=search, replace=replace) for search, replace in edits))
     return apply_patch(patch, source)
 
 
-def refusal(*edits: tuple[str, str], source: str = SOURCE) -> str:
+def refusal(*edits: tuple[str, str], source: str = PIECES) -> str:
     with pytest.raises(PatchError) as raised:
         edited(*edits, source=source)
     return str(raised.value)
@@ -119,7 +102,7 @@ def test_edits_are_placed_in_the_original_whatever_their_order() -> None:
         ("LR = 0.04  # Muon\nDEPTH = 4\n", "DEPTH = 6\nLR = 0.05\n"),
         ("import math\n", ""),
     )
-    expected = SOURCE.replace("import math\n", "").replace("DEPTH * left", "DEPTH")
+    expected = PIECES.replace("import math\n", "").replace("DEPTH * left", "DEPTH")
     assert result == expected.replace("LR = 0.04  # Muon\nDEPTH = 4", "DEPTH = 6\nLR = 0.05")
 
 
@@ -204,7 +187,7 @@ def test_a_result_that_does_not_compile_is_refused_with_line_and_message(
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(SOURCE, SOURCE.replace("0.04", "0.05")), ("a = 1", "a = 1\nb = 2"), ("", "a = 1\n")],
+    [(PIECES, PIECES.replace("0.04", "0.05")), ("a = 1", "a = 1\nb = 2"), ("", "a = 1\n")],
 )
 def test_git_can_apply_a_diff(old: str, new: str, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(old)
@@ -214,7 +197,7 @@ def test_git_can_apply_a_diff(old: str, new: str, tmp_path: Path) -> None:
 
 
 def test_equal_sources_have_no_diff() -> None:
-    assert diff(SOURCE, SOURCE) == ""
+    assert diff(PIECES, PIECES) == ""
 
 
 @pytest.mark.parametrize(
@@ -228,18 +211,18 @@ def test_equal_sources_have_no_diff() -> None:
     ],
 )
 def test_the_patch_that_makes_one_version_of_another_does_just_that(old: str, new: str) -> None:
-    assert old in SOURCE
-    other = SOURCE.replace(old, new, 1)
-    patch = rewriting(SOURCE, other, "as it was")
-    assert apply_patch(patch, SOURCE) == other
-    assert len(patch.edits[0].search) < len(SOURCE) / 2
+    assert old in PIECES
+    other = PIECES.replace(old, new, 1)
+    patch = rewriting(PIECES, other, "as it was")
+    assert apply_patch(patch, PIECES) == other
+    assert len(patch.edits[0].search) < len(PIECES) / 2
     assert parse_patch(f"SUMMARY: as it was\n{blocks(patch)}\n") == patch
-    assert apply_patch(rewriting(other, SOURCE, ""), other) == SOURCE
+    assert apply_patch(rewriting(other, PIECES, ""), other) == PIECES
 
 
 def test_there_is_no_patch_between_equals() -> None:
     with pytest.raises(PatchError, match="leaves the file as it is"):
-        rewriting(SOURCE, SOURCE, "")
+        rewriting(PIECES, PIECES, "")
 
 
 def test_whether_a_patch_has_its_places_is_known_without_applying_it() -> None:

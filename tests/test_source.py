@@ -7,27 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import PIECES
 from trainer.source import compile_source, normalized_sha, pieces, source_sha
 
 TRAIN = (Path(__file__).parents[1] / "trainer" / "train.py").read_text()
-
-SOURCE = '''"""A model."""
-
-import math
-
-LR = 0.04  # Muon
-DEPTH = 4
-
-
-def rate(progress):
-    left = 1 - progress
-    return LR * left
-
-
-def size(progress):
-    left = 1 - progress
-    return DEPTH * left
-'''
 
 
 @pytest.mark.parametrize(
@@ -42,10 +25,10 @@ def size(progress):
     ],
 )
 def test_comments_docstrings_and_layout_do_not_make_another_program(old: str, new: str) -> None:
-    assert old in SOURCE
-    other = SOURCE.replace(old, new, 1)
-    assert normalized_sha(other) == normalized_sha(SOURCE)
-    assert source_sha(other) != source_sha(SOURCE)
+    assert old in PIECES
+    other = PIECES.replace(old, new, 1)
+    assert normalized_sha(other) == normalized_sha(PIECES)
+    assert source_sha(other) != source_sha(PIECES)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +41,7 @@ def test_comments_docstrings_and_layout_do_not_make_another_program(old: str, ne
     ],
 )
 def test_what_does_something_else_is_another_program(old: str, new: str) -> None:
-    assert normalized_sha(SOURCE.replace(old, new)) != normalized_sha(SOURCE)
+    assert normalized_sha(PIECES.replace(old, new)) != normalized_sha(PIECES)
 
 
 def test_a_function_of_a_docstring_alone_is_one_that_passes() -> None:
@@ -68,7 +51,7 @@ def test_a_function_of_a_docstring_alone_is_one_that_passes() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        SOURCE,
+        PIECES,
         TRAIN,
         "",
         "\n\n\na = 1",
@@ -93,7 +76,7 @@ def test_the_pieces_of_a_source_have_its_statements_at_their_lines(source: str) 
 
 
 def test_a_train_py_as_formatters_leave_it_is_many_pieces() -> None:
-    assert len(pieces(SOURCE)) == 3
+    assert len(pieces(PIECES)) == 3
     assert len(pieces(TRAIN)) > 30
 
 
@@ -125,7 +108,7 @@ def test_what_python_does_not_compile_is_refused_as_python_says_it(source: str) 
 
 @pytest.mark.parametrize(
     "source",
-    [SOURCE, TRAIN, "", "def f():\n    global a\n    a = 1\n\n\na = 2\n"],
+    [PIECES, TRAIN, "", "def f():\n    global a\n    a = 1\n\n\na = 2\n"],
 )
 def test_what_python_compiles_is_not_refused(source: str) -> None:
     compile_source(source)
