@@ -76,15 +76,6 @@ def head_value(
     return moved(value, [change.expected_bpb for change in changes], pair)
 
 
-def head_bpb(notebook: Notebook, profile: ProfileName, seed: int) -> float:
-    """The same without its uncertainty, in bits per byte.
-
-    Raises:
-        KeyError: the baseline has not been measured yet.
-    """
-    return head_value(notebook, profile, seed).bpb
-
-
 def judge(
     notebook: Notebook,
     profile: ProfileName,

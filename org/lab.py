@@ -15,7 +15,7 @@ from pathlib import Path
 from org.at_work import AtWork
 from org.config import Config
 from org.digest import make_digest
-from org.head import head_bpb, search_seed
+from org.head import head_value, search_seed
 from org.lineage import Lineage
 from org.noise import run_spread
 from org.notebook import Incumbent, Notebook, Run
@@ -154,7 +154,7 @@ class Lab:
             besides=besides,
             baseline_bpb=baseline.val_bpb,
             incumbent_bpb=self.incumbent().val_bpb,
-            head_bpb=head_bpb(self.notebook, profile, search_seed(self.notebook)),
+            head_bpb=head_value(self.notebook, profile, search_seed(self.notebook)).bpb,
             stacked=len(stack(self.notebook)),
             noise_bpb=run_spread(self.notebook, profile).bpb,
             terms=self.setting.in_words(),

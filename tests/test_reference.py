@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from org.head import head_bpb, head_value, search_seed
+from org.head import head_value, search_seed
 from org.noise import run_spread
 from org.notebook import Notebook
 from org.steady import drifted, references_count, worth_now
@@ -72,12 +72,12 @@ def test_after_the_incumbent_was_run_again_the_drift_is_accounted_for(night: Nig
     for speed in (40_000, 34_000):
         for _ in range(5):
             at_speed(night, speed)
-    before = head_bpb(notebook, "cpu", seed)
+    before = head_value(notebook, "cpu", seed).bpb
     again = ran(night.head, seed, 34_000).model_copy(update={"val_bpb": 1.27})
     record(night, again, "reference")
     assert drift_of(night) is None
     assert worth_now(notebook, night.head).shift_bpb == pytest.approx(0.03)
-    assert head_bpb(notebook, "cpu", seed) == pytest.approx(before + 0.03)
+    assert head_value(notebook, "cpu", seed).bpb == pytest.approx(before + 0.03)
     assert references_count(notebook, night.head, seed) == 1
     for _ in range(5):
         at_speed(night, 34_000)
@@ -106,7 +106,7 @@ def test_after_a_certification_that_failed_the_head_is_worth_what_it_scores_now(
 ) -> None:
     notebook, seed = slowed.notebook, search_seed(slowed.notebook)
     assert seed == 1001
-    assert head_bpb(notebook, "cpu", seed) == pytest.approx(1.27)
+    assert head_value(notebook, "cpu", seed).bpb == pytest.approx(1.27)
     assert head_value(notebook, "cpu", seed).error < run_spread(notebook, "cpu").bpb
     for _ in range(10):
         at_speed(slowed, 34_000)
