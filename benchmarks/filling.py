@@ -92,6 +92,7 @@ class Writer:
                 self.certification(number // EVERY, began + number * SECONDS)
             if number % TOGETHER == 0 or number == count:
                 self.write()
+        self.notebook.set_worked_seconds(self.run, count * SECONDS, count * SECONDS)
 
     def write(self) -> None:
         """Write what has come together, in one transaction."""

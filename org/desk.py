@@ -60,6 +60,9 @@ def _run(lab: Lab) -> list[str]:
     measure_baseline(lab)
     path = lab.folder / "checkpoints.sqlite"
     connection = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
+    # A power cut may cost the last checkpoints, never a sound file: a node runs again from the one
+    # before, and finds in the notebook, which waits for the disk, what it did.
+    connection.execute("pragma synchronous = normal")
     try:
         saver = SqliteSaver(
             connection, serde=JsonPlusSerializer(allowed_msgpack_modules=CHECKPOINTED)

@@ -75,7 +75,8 @@ class OnRecord:
         except ModelError as error:
             self._keep_failure(message_id, brief, error)
             raise
-        self.notebook.record_message(self._message(message_id, brief, answer))
+        with self.notebook.transaction():  # what was read is there with what was said, or neither
+            self.notebook.record_message(self._message(message_id, brief, answer))
         return answer
 
     def _message(self, message_id: str, brief: Brief, answer: Answer[Reply]) -> Message:

@@ -129,10 +129,11 @@ def measure(
     held_seconds = time.monotonic() - clock
     is_void = _is_broken(lab, device, trial)
     span_id = annul(folder).name if is_void else trial_id
-    lab.notebook.record_spans(
-        *spans_of(trial, span_id, lab.run.id, asker.experiment, began, held_seconds)
-    )
-    lab.keep_time()
+    with lab.notebook.transaction():
+        lab.notebook.record_spans(
+            *spans_of(trial, span_id, lab.run.id, asker.experiment, began, held_seconds)
+        )
+        lab.keep_time()
     if is_void:
         raise DeviceBroken(trial.reason)
     return trial

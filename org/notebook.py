@@ -537,9 +537,8 @@ class Notebook:
 
     def replies_count(self, speaker: str) -> int:
         """How many replies of a model the notebook has from a role."""
-        sql = "select count(*) as n from messages where speaker = :speaker and model is not null"
-        row = self._row(sql, speaker=speaker)
-        return int(row["n"]) if row else 0
+        sql = "select total(count) as n from messages_totals where speaker = :speaker and of_model"
+        return int(self.rows(sql, {"speaker": speaker})[0]["n"])
 
     # --- incumbents -------------------------------------------------------------------------
 

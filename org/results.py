@@ -42,14 +42,13 @@ TOTAL_COST = """
     from messages_totals where of_model"""
 # Of whom every reply is known to have been free and without tokens is no language model.
 ROLE_COSTS = """
-    select speaker as role, count(*) as calls_count,
-        total(prompt_tokens) as prompt_tokens, count(prompt_tokens) as prompts_known,
-        total(reply_tokens) as reply_tokens, count(reply_tokens) as replies_known,
-        coalesce(max(counted), 0) as counted,
-        total(dollars) as dollars, count(dollars) as priced
-    from messages where model is not null group by speaker
-    having total(prompt_tokens) + total(reply_tokens) + total(dollars) > 0
-        or count(dollars) < count(*)
+    select speaker as role, sum(count) as calls_count,
+        sum(prompt_tokens) as prompt_tokens, sum(prompts_known) as prompts_known,
+        sum(reply_tokens) as reply_tokens, sum(replies_known) as replies_known,
+        sum(counted) as counted, total(dollars) as dollars, sum(priced) as priced
+    from messages_totals where of_model group by speaker
+    having sum(prompt_tokens) + sum(reply_tokens) + total(dollars) > 0
+        or sum(priced) < sum(count)
     order by dollars desc, calls_count desc, role"""
 STANDINGS = """
     select coalesce(decision, 'open') as standing, count(*) as count

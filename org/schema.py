@@ -262,16 +262,14 @@ INDEXES = (
     "index idx_experiments_normalized_sha_number on experiments (normalized_sha, number)",
     "unique index idx_messages_id on messages (id)",
     "index idx_messages_experiment on messages (experiment)",
-    # All that is asked for what roles cost: their words are long, and are not read for it.
-    "index idx_messages_cost on messages"
-    " (speaker, model, prompt_tokens, reply_tokens, counted, dollars) where model is not null",
-    "index idx_trials_experiment on trials (experiment)",
+    "index idx_trials_experiment_ended on trials (experiment, ended)",
     "index idx_trials_source_sha on trials (source_sha)",
     "index idx_trials_source_sha_seed on trials (source_sha, seed)",
     "index idx_trials_purpose on trials (purpose)",
-    "index idx_trials_ended on trials (ended)",
     "index idx_trials_fresh on trials (outcome)"
     " where purpose in ('baseline', 'certify') and outcome = 'completed'",
+    "index idx_trials_measured on trials (source_sha)"
+    " where purpose in ('baseline', 'certify', 'reference') and outcome = 'completed'",
     "index idx_spans_experiment on spans (experiment)",
     "unique index idx_lines_text on lines (text)",
     "index idx_notes_experiment on notes (experiment)",
@@ -299,14 +297,21 @@ TOTALS = {
     ),
     "trials": ({"run": "run"}, {"seconds": "total_seconds"}),
     "messages": (
-        {"run": "run", "of_model": "model is not null"},
+        {"run": "run", "speaker": "speaker", "of_model": "model is not null"},
         {
+            "prompt_tokens": "coalesce(prompt_tokens, 0)",
+            "prompts_known": "prompt_tokens is not null",
+            "reply_tokens": "coalesce(reply_tokens, 0)",
+            "replies_known": "reply_tokens is not null",
+            "counted": "coalesce(counted, 0)",
             "priced": "dollars is not null",
             "dollars": "coalesce(dollars, 0.0)",
             "most_dollars": "coalesce(most_dollars, dollars, 0.0)",
         },
     ),
 }
+
+EVENTS = ("insert", "delete", "update")
 
 SEARCHED = {
     "experiments": ["title", "change", "summary", "reason", "lesson"],
@@ -350,9 +355,13 @@ def create(db: Database) -> None:
 def is_up_to_date(db: Database) -> bool:
     """Whether nothing is missing that is read."""
     there = {*db.table_names(), *db.view_names()}
-    return {*TABLES, *VIEWS, *(f"{name}_totals" for name in TOTALS)} <= there and all(
-        columns.keys() <= db.table(name).columns_dict.keys()
-        for name, (columns, _) in TABLES.items()
+    return (
+        {*TABLES, *VIEWS} <= there
+        and not _without_totals(db)
+        and all(
+            columns.keys() <= db.table(name).columns_dict.keys()
+            for name, (columns, _) in TABLES.items()
+        )
     )
 
 
@@ -371,10 +380,21 @@ def _bring_up_to_date(db: Database) -> None:
                     db.table(name).add_column(column, kind)
     db.execute(PRUNED_EARLIER)
     _index(db)
-    for name in TOTALS:
-        if f"{name}_totals" not in there:
-            with db.atomic():
-                _keep_totals(db, name)
+    for name in _without_totals(db):
+        with db.atomic():
+            for event in EVENTS:
+                db.execute(f"drop trigger if exists {name}_totals_{event}")
+            db.execute(f"drop table if exists {name}_totals")
+            _keep_totals(db, name)
+
+
+def _without_totals(db: Database) -> list[str]:
+    """The tables whose sums are not kept up, or not all that are today."""
+    return [
+        name
+        for name, (keys, sums) in TOTALS.items()
+        if {*keys, *sums} - set(db.table(f"{name}_totals").columns_dict)
+    ]
 
 
 def _index(db: Database) -> None:
@@ -404,7 +424,7 @@ def _keep_totals(db: Database, name: str) -> None:
     old_keys = _said_of("old", name, keys.values())
     same = " and ".join(f"{key} = ({old})" for key, old in zip(keys, old_keys, strict=True))
     goes = f"update {totals} set {less} where {same}; delete from {totals} where count = 0;"
-    for event, then in (("insert", comes), ("delete", goes), ("update", goes + comes)):
+    for event, then in zip(EVENTS, (comes, goes, goes + comes), strict=True):
         db.execute(f"create trigger {totals}_{event} after {event} on {name} begin {then} end")
 
 

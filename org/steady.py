@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from org.notebook import Notebook
@@ -28,10 +29,14 @@ RATES = f"""
     from trials where purpose = 'candidate' and outcome = 'completed' and rate > 0 and """
 
 # All runs of a source but those it was chosen by.
+MEASURED_RUNS = """source_sha = :sha and outcome = 'completed'
+    and purpose in ('baseline', 'certify', 'reference')"""
 MEASURED = f"""
     select rowid, seed, purpose, val_bpb, {RATE} as rate from trials
-    where source_sha = :sha and outcome = 'completed'
-    and +purpose in ('baseline', 'certify', 'reference') order by rowid"""
+    where {MEASURED_RUNS} order by rowid"""
+
+# When this is another, so are they.
+MEASURED_STATE = f"select count(*) as n, max(rowid) as latest from trials where {MEASURED_RUNS}"
 
 REFERENCES = """
     select count(*) as n from trials where source_sha = :sha and seed = :seed
@@ -96,6 +101,12 @@ def drifted(notebook: Notebook, source_sha: str, seed: int) -> float | None:
 
 def measured(notebook: Notebook, source_sha: str) -> list[Measured]:
     """The runs of a source that it was not chosen by, references too, in order."""
+    (state,) = notebook.rows(MEASURED_STATE, {"sha": source_sha})
+    return _measured(notebook, source_sha, tuple(state.values()))
+
+
+@lru_cache(maxsize=8)  # the incumbent's are asked for many times between two trials
+def _measured(notebook: Notebook, source_sha: str, state: tuple[int | None, ...]) -> list[Measured]:
     rows = notebook.rows(MEASURED, {"sha": source_sha})
     runs = [Timed(row["seed"], row["rate"], row["purpose"] == "reference") for row in rows]
     return [

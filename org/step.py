@@ -125,14 +125,16 @@ class Step:
 
     def keep_candidate(self, patch: Patch, head_sha: str, candidate: str) -> str:
         """Keep a patched train.py as this experiment's candidate; its SHA-256."""
-        sha = self.notebook.keep_source(candidate)
-        self.notebook.set_patch(
-            self.experiment.id,
-            patch,
-            head_sha=head_sha,
-            candidate_sha=sha,
-            normalized_sha=normalized_sha(candidate),
-        )
+        normalized = normalized_sha(candidate)
+        with self.notebook.transaction():
+            sha = self.notebook.keep_source(candidate)
+            self.notebook.set_patch(
+                self.experiment.id,
+                patch,
+                head_sha=head_sha,
+                candidate_sha=sha,
+                normalized_sha=normalized,
+            )
         return sha
 
     def rebase(self, patch: Patch, head_sha: str) -> str:

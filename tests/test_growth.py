@@ -14,9 +14,9 @@ from org import certifying, digest, head, noise, notebook, steady
 from org.digest import ENTRY_OVERHEAD_TOKENS, make_digest
 from org.export import Format, export
 from org.notebook import Message, Notebook
-from org.replay import TOLD, replay
+from org.replay import NEW_LONE_TRIALS, TOLD, replay
 from org.reports import CERTIFIED, LATEST, experiments_report
-from org.schema import TABLES
+from org.schema import EVENTS, TABLES, is_up_to_date
 from org.search import HITS, found
 from org.stack import stack
 from roles.records import Hypothesis, Verdict
@@ -31,6 +31,7 @@ ASKED = {
     "noise, state": (noise.STATE, {}),
     "noise, references": (noise.REFERRED, {}),
     "runs that were measured": (steady.MEASURED, {"sha": "s"}),
+    "runs that were measured, state": (steady.MEASURED_STATE, {"sha": "s"}),
     "references": (steady.REFERENCES, {"sha": "s", "seed": 1}),
     "effects": (head.EFFECTS, {"id": "e", "limit": 9}),
     "runs since": (certifying.RUNS_SINCE, {}),
@@ -68,6 +69,12 @@ def test_what_is_asked_between_two_trials_is_found_by_an_index_and_in_its_order(
 def test_the_runs_of_a_source_are_found_by_the_source(sql: str, night: Night):
     step, *_ = plan(night.notebook, sql, {"sha": "s", "most": 9})
     assert "(source_sha=?" in step
+
+
+def test_a_replay_finds_the_trials_of_no_experiment_by_when_they_ended(night: Night):
+    asked = {"last": 0, "since": 1.0, "until": 2.0}
+    (step,) = plan(night.notebook, NEW_LONE_TRIALS, asked)
+    assert "(experiment=? AND ended>? AND ended<?)" in step
 
 
 @pytest.mark.parametrize("table", ["experiments", "messages", "trials"])
@@ -124,6 +131,15 @@ def test_the_noise_is_pooled_anew_once_there_is_another_run(night: Night):
     assert noise.run_spread(night.notebook, "cpu").bpb > before.bpb
 
 
+def test_the_runs_of_a_source_are_read_anew_once_there_is_another(night: Night):
+    before = steady.measured(night.notebook, night.head)
+    assert steady.measured(night.notebook, night.head) is before
+    trial = completed(night.head, 1000, 2.5)
+    night.notebook.record_trial("certify-1", RUN, None, "certify", trial)
+    assert [run.val_bpb for run in steady.measured(night.notebook, night.head)][-1] == 2.5
+    assert len(before) == len(BASELINE_SCORES)
+
+
 def totals(book: Notebook) -> list[list[dict[str, Any]]]:
     return [book.rows(f"select * from {name}_totals") for name in ("spans", "trials", "messages")]
 
@@ -157,10 +173,24 @@ def test_an_earlier_notebook_is_summed_up_when_it_is_opened(night: Night):
     night.begin()
     before = totals(night.notebook)
     for name in ("spans", "trials", "messages"):
-        for event in ("insert", "delete", "update"):
+        for event in EVENTS:
             night.notebook.db.execute(f"drop trigger {name}_totals_{event}")
         night.notebook.db.execute(f"drop table {name}_totals")
     again = Notebook(night.notebook.path)
+    assert totals(again) == before
+    again.close()
+
+
+def test_sums_of_an_earlier_version_are_made_again_with_all_that_is_summed_up_today(night: Night):
+    night.begin()
+    before = totals(night.notebook)
+    for event in EVENTS:
+        night.notebook.db.execute(f"drop trigger messages_totals_{event}")
+    night.notebook.db.execute("drop table messages_totals")
+    night.notebook.db.execute("create table messages_totals (run, of_model, count, dollars)")
+    assert not is_up_to_date(night.notebook.db)
+    again = Notebook(night.notebook.path)
+    assert is_up_to_date(again.db)
     assert totals(again) == before
     again.close()
 

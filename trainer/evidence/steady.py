@@ -68,11 +68,15 @@ def states(runs: Sequence[Timed]) -> list[int]:
     """
     found: list[int] = []
     for run in runs:
-        before = [
-            (state, same_speed(run.rate, each.rate))
-            for state, each in zip(found, runs, strict=False)
-            if each.seed == run.seed and run.is_reference
-        ]
+        before = (
+            []
+            if not run.is_reference
+            else [
+                (state, same_speed(run.rate, each.rate))
+                for state, each in zip(found, runs, strict=False)
+                if each.seed == run.seed
+            ]
+        )
         alike = [state for state, is_same in before if is_same]
         if before:
             found.append(alike[-1] if alike else max(found) + 1)
