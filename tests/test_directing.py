@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
+from org.cli import main
+from org.lab import Lab
+from roles.model import Brief
+from roles.records import HypothesisReads
 from tests.organizations import (
     Organization,
     Said,
     direction,
+    eventually,
     idea,
     patch,
     review,
     screening,
+    wait_for,
     work,
 )
+from trainer import smoke
 
 Organize = Callable[..., Organization]
 
@@ -54,6 +66,43 @@ def test_the_director_sees_what_each_has_brought_and_decides(organize: Organize)
     assert (dreamer.name, dreamer.tried) == ("dreamer", 0)
     assert {first.suggestion.assignee, second.suggestion.assignee} <= {"thinker", "dreamer"}
     assert first.suggestion.category is None
+
+
+def test_what_the_director_calls_urgent_is_tried_before_others_that_wait(
+    organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    """Two desks have a patch ready while the one device is in use; the later one is urgent."""
+    monkeypatch.setattr(smoke, "available_cores", lambda: [0, 1])  # no smoke test needs the device
+    script = [direction(), direction(urgent=True), idea(), idea()]
+    script += [patch("GAIN = 0.0", f"GAIN = {gain}") for gain in (-1, -2)]
+    script += [screening(), screening(), review(), review()]
+    organization = organize(experiments=2, attempts=1, script=script, more={"desks": 2})
+    labs: list[Lab] = []
+    in_use = threading.Event()
+
+    def hold(brief: Brief) -> None:
+        if not in_use.is_set():  # the baseline is measured by now
+            wait_for(in_use)
+        if isinstance(brief.reads, HypothesisReads) and brief.reads.direction.urgent:
+            eventually(lambda: len(labs[0].devices._line) == 1)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work, organization, hold=hold, opened=labs.append)
+        eventually(lambda: labs and labs[0].notebook.incumbent())
+        with labs[0].devices.lease():
+            in_use.set()
+            eventually(lambda: len(labs[0].devices._line) == 2)
+        assert running.result().reasons == []
+    with organization.notebook() as notebook:
+        tried = notebook.rows(
+            "select e.number, json_extract(e.direction_json, '$.urgent') as urgent from trials t"
+            " join experiments e on e.id = t.experiment order by t.rowid"
+        )
+    assert [row["urgent"] for row in tried] == [1, 0]
+    number = str(tried[0]["number"])
+    for command in (["notebook", "show"], ["replay"]):
+        told = CliRunner().invoke(main, [*command, "--lab", str(organization.lab), number])
+        assert "urgent" in told.output.casefold()
 
 
 def test_an_experiment_that_explores_goes_to_who_was_tried_least_whatever_the_director_says(
