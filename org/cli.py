@@ -287,41 +287,50 @@ Examples:
 @click.pass_context
 def notebook(context: click.Context, config_path: Path, lab: Path | None, everything: bool) -> None:
     """Read the lab notebook: list (the default), show N, search WORDS, export."""
-    from org.reading import reading
-
-    context.obj = context.with_resource(reading(config_path, lab))
     if context.invoked_subcommand is None:
-        context.invoke(list_experiments, everything=everything)
+        context.invoke(list_experiments, config_path=config_path, lab=lab, everything=everything)
+    # What stands before a command's name holds where nothing stands after it.
+    told = {"config_path": config_path, "lab": lab, "everything": everything}
+    context.default_map = dict.fromkeys(notebook.commands, told)
 
 
 @notebook.command("list")
+@CONFIG
+@LAB
 @ALL
-@click.pass_obj
-def list_experiments(book: Any, everything: bool) -> None:
+def list_experiments(config_path: Path, lab: Path | None, everything: bool) -> None:
     """The latest experiments, the baseline first."""
+    from org.reading import reading
     from org.reports import experiments_report
 
-    _print(experiments_report(book, everything=everything))
+    with reading(config_path, lab) as book:
+        _print(experiments_report(book, everything=everything))
 
 
 @notebook.command()
 @click.argument("number", type=int)
-@click.pass_obj
-def show(book: Any, number: int) -> None:
+@CONFIG
+@LAB
+def show(number: int, config_path: Path, lab: Path | None) -> None:
     """Everything about experiment NUMBER."""
     from org.dossier import one_experiment
+    from org.reading import reading
 
-    _print(one_experiment(book, number))
+    with reading(config_path, lab) as book:
+        _print(one_experiment(book, number))
 
 
 @notebook.command()
 @click.argument("words", nargs=-1, required=True)
-@click.pass_obj
-def search(book: Any, words: tuple[str, ...]) -> None:
+@CONFIG
+@LAB
+def search(words: tuple[str, ...], config_path: Path, lab: Path | None) -> None:
     """Experiments and messages in which all WORDS occur."""
+    from org.reading import reading
     from org.search import found
 
-    _print(found(book, " ".join(words)))
+    with reading(config_path, lab) as book:
+        _print(found(book, " ".join(words)))
 
 
 @notebook.command()
@@ -333,13 +342,16 @@ def search(book: Any, words: tuple[str, ...]) -> None:
     show_default=True,
     help="tsv has the five columns of autoresearch's results.tsv.",
 )
-@click.pass_obj
-def export(book: Any, form: Any) -> None:
+@CONFIG
+@LAB
+def export(form: Any, config_path: Path, lab: Path | None) -> None:
     """The notebook as a table on standard output."""
     from org.export import export as table
+    from org.reading import reading
 
-    for part in table(book, form):
-        click.echo(part, nl=False)
+    with reading(config_path, lab) as book:
+        for part in table(book, form):
+            click.echo(part, nl=False)
 
 
 @main.command(

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from org.cli import main
 from org.config import schema_text
+from org.notebook import Notebook
+from tests.notebooks import Night
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -65,6 +67,26 @@ def test_a_lab_without_a_notebook_is_one_clear_line(tmp_path):
     told = org("notebook", "--lab", str(tmp_path))
     assert told.exit_code == 2
     assert "no notebook" in told.output
+
+
+@pytest.mark.parametrize("words", ["notebook show 1", "notebook search wider", "notebook list"])
+def test_a_lab_may_be_named_before_a_command_of_the_notebook_or_after_it(words, tmp_path):
+    book = Notebook(tmp_path / "notebook.sqlite")
+    night = Night(book)
+    night.measure_baseline()
+    night.propose(night.begin(), "A wider layer")
+    book.close()
+    first, *rest = words.split()
+    where = ("--lab", str(tmp_path))
+    before, after = org(first, *where, *rest), org(first, *rest, *where)
+    assert (before.exit_code, after.exit_code) == (0, 0)
+    assert before.output == after.output
+    assert "A wider layer" in after.output
+
+
+def test_a_command_of_the_notebook_has_its_help_without_a_lab(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "Everything about experiment NUMBER" in org("notebook", "show", "--help").output
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest():

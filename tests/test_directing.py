@@ -101,7 +101,7 @@ def test_what_the_director_calls_urgent_is_tried_before_others_that_wait(
     assert [row["urgent"] for row in tried] == [1, 0]
     number = str(tried[0]["number"])
     for command in (["notebook", "show"], ["replay"]):
-        told = CliRunner().invoke(main, [*command, "--lab", str(organization.lab), number])
+        told = CliRunner().invoke(main, [*command, number, "--lab", str(organization.lab)])
         assert "urgent" in told.output.casefold()
 
 
