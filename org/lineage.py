@@ -44,8 +44,9 @@ class Lineage:
     """The branch ``lab/<run>`` of a bare git repository in ``folder``, made if it is not there.
 
     Neither another repository that the folder lies in nor any of the user's git settings is read
-    or touched. What a branch may not be called is replaced by hyphens in its name. One that is
-    ``read_only`` is not made, and its methods that read are all that may be used.
+    or touched. What a branch may not be called is replaced by hyphens in its name; one that is there
+    keeps its name, also in a lab that was moved, renamed or copied. One that is ``read_only`` is
+    not made, and its methods that read are all that may be used.
 
     Raises:
         LineageError: git is missing, or no repository can be made there.
@@ -53,8 +54,7 @@ class Lineage:
 
     def __init__(self, folder: Path, run: str, *, read_only: bool = False) -> None:
         self.folder = folder.absolute()
-        plain_name = re.sub(r"[^\w-]+", "-", run).strip("-")
-        self.branch = f"lab/{plain_name or 'run'}"
+        self.branch = self._known_branch() or _branch(run)
         self._ref = f"refs/heads/{self.branch}"
         if read_only:
             return
@@ -136,6 +136,15 @@ class Lineage:
             for commit, seconds, body in zip(fields, fields, fields, strict=True)
         )
 
+    def _known_branch(self) -> str | None:
+        """The branch that HEAD names, once it is one of ours."""
+        try:
+            head = (self.folder / "HEAD").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        known = re.fullmatch(r"ref: refs/heads/(lab/\S+)\n", head)
+        return known[1] if known else None
+
     @contextmanager
     def _alone(self) -> Iterator[int]:
         """Hold the repository for oneself, and hand out the lock.
@@ -193,6 +202,11 @@ class Lineage:
             "GIT_CONFIG_NOSYSTEM": "1",
             "LC_ALL": "C",
         }
+
+
+def _branch(run: str) -> str:
+    plain_name = re.sub(r"[^\w-]+", "-", run).strip("-")
+    return f"lab/{plain_name or 'run'}"
 
 
 def _kept(commit: str, seconds: int, body: str) -> Kept:

@@ -125,6 +125,23 @@ def test_any_name_of_a_run_makes_a_branch(tmp_path: Path, run: str, branch: str)
     assert git(tmp_path, "rev-parse", branch) == commit
 
 
+def test_a_lab_that_is_moved_keeps_its_branch(tmp_path: Path) -> None:
+    lineage = Lineage(tmp_path / "monday", "monday")
+    baseline = keep(lineage, "a = 1\n", "Baseline", "baseline")
+    lineage.folder.rename(tmp_path / "tuesday")
+    assert Lineage(tmp_path / "tuesday", "tuesday", read_only=True).head() == baseline
+    moved = Lineage(tmp_path / "tuesday", "tuesday")
+    second = keep(moved, "a = 2\n", "Double a", "e1")
+    assert (moved.branch, git(moved.folder, "rev-parse", "HEAD")) == ("lab/monday", second)
+    assert [kept.commit for kept in moved.log()] == [baseline, second]
+
+
+def test_a_repository_whose_branch_was_not_named_yet_is_named(tmp_path: Path) -> None:
+    subprocess.run(("git", "init", "-q", "--bare", "--template=", str(tmp_path)), check=True)
+    assert Lineage(tmp_path, "monday").branch == "lab/monday"
+    assert git(tmp_path, "symbolic-ref", "HEAD") == "refs/heads/lab/monday"
+
+
 def test_a_checkout_around_the_lab_and_the_users_git_settings_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
