@@ -126,7 +126,7 @@ def _cost(cost: Cost) -> dict[str, Any]:
 
 def _answer(message: Message, reply_type: type[Reply]) -> Answer[Reply]:
     return Answer[Reply](
-        reply=reply_type.model_validate_json(message.reply_json or "{}"),
+        reply=_asked_least(reply_type).model_validate_json(message.reply_json or "{}"),
         text=message.text,
         model=message.model or "",
         prompt_tokens=message.prompt_tokens,
@@ -134,6 +134,14 @@ def _answer(message: Message, reply_type: type[Reply]) -> Answer[Reply]:
         seconds=message.seconds or 0.0,
         dollars=message.dollars,
     )
+
+
+def _asked_least(reply_type: type[Reply]) -> type[Reply]:
+    """The record that a reply is, for a type that asks more of it at the moment (`director.leading`).
+
+    What was accepted once stays accepted, although more may be asked of it by now.
+    """
+    return next(each for each in reply_type.__mro__ if each.__module__ == Record.__module__)
 
 
 def id_of(experiment: str, step: str, speaker: str) -> str:

@@ -103,8 +103,27 @@ class Lab:
             self.check_stop()
 
     def read_program(self) -> str:
-        """Read program.md as it is now and keep it; its SHA-256."""
-        return self.notebook.keep_program(self.config.program.read_text(encoding="utf-8"))
+        """Read program.md as it is now and keep it; its SHA-256.
+
+        A person may be about to write it: where it cannot be read, what was read last stands.
+
+        Raises:
+            LabError: it cannot be read, and never was.
+        """
+        text = why = ""
+        try:
+            text = self.config.program.read_text(encoding="utf-8")
+        except OSError as error:
+            why = error.strerror or "it cannot be read"
+        except UnicodeDecodeError:
+            why = "it is not UTF-8"
+        if text.strip():
+            return self.notebook.keep_program(text)
+        said = f"{self.config.program}: {why or 'there is nothing in it'}"
+        if (sha := self.notebook.latest_program()) is None:
+            raise LabError(said)
+        self.onlooker.note(f"{said}; what was read last stands")
+        return sha
 
     def incumbent(self) -> Incumbent:
         """The source to beat. Raises LabError before the baseline is measured."""

@@ -268,6 +268,15 @@ class Notebook:
             insert(db, "programs", row, ignore=True)
         return sha
 
+    def latest_program(self) -> str | None:
+        """The SHA-256 of the program.md that was read last: for a direction, or at all."""
+        row = self._row(
+            "select coalesce((select program_sha from experiments where program_sha is not null"
+            " order by number desc limit 1),"
+            " (select sha from programs order by first_read desc limit 1)) as sha"
+        )
+        return row["sha"] if row else None
+
     def program(self, sha: str) -> str:
         """A version of program.md. Raises KeyError if it is not in the notebook."""
         row = self._row("select text from programs where sha = :sha", sha=sha)

@@ -86,6 +86,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
             go_on_replaying(lab)
             if incumbent := notebook.incumbent():
                 lab.publish(incumbent)
+            lab.read_program()  # from here on there is one, whatever a person does to the file
             yield lab
         finally:
             notebook.close()

@@ -54,8 +54,14 @@ class Step:
         return self.lab.config.roles
 
     def hypothesis_role(self, name: str) -> HypothesisConfig:
-        """The hypothesis role of that name; direct() made sure that there is one."""
-        return next(role for role in self.roles.hypothesis if role.name == name)
+        """The hypothesis role of that name; another where a person has renamed or removed it since."""
+        first, *_ = roles = self.roles.hypothesis
+        role = next((role for role in roles if role.name == name), None)
+        if role is None:
+            self.lab.onlooker.note(
+                f"{self.what}: there is no {name} any more; {first.name} goes on"
+            )
+        return role or first
 
     def voice(self, person: RoleConfig) -> Model:
         """The model behind a role, on the record."""

@@ -167,8 +167,8 @@ class Endpoint:
             return Said("", note=f"no chat completion came: {self.clean(str(error))}")
         usage = message.usage_metadata
         return Said(
-            _text_of(message),
-            str(message.additional_kwargs.get("thinking", "")),
+            _sound(_text_of(message)),
+            _sound(str(message.additional_kwargs.get("thinking", ""))),
             usage["input_tokens"] if usage else None,
             _written(**usage) if usage else None,
             CUT_OFF if _was_cut_off(message.response_metadata) else "",
@@ -209,8 +209,8 @@ class Endpoint:
     def _cut_off(self, completion: Any) -> Said:
         message, counts = completion.choices[0].message, completion.usage
         return Said(
-            message.content or "",
-            _thoughts(message.model_dump()),
+            _sound(message.content or ""),
+            _sound(_thoughts(message.model_dump())),
             counts.prompt_tokens if counts else None,
             _written(counts.prompt_tokens, counts.completion_tokens, counts.total_tokens)
             if counts
@@ -441,7 +441,13 @@ def _began_with(error: BaseException, *names: str) -> bool:
     return cause is not None and (type(cause).__name__ in names or _began_with(cause, *names))
 
 
+def _sound(text: str) -> str:
+    """A text that can be written down: half a character, as some endpoints send, is a ?."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _clean(text: str, key: str) -> str:
+    text = _sound(text)
     shown = " ".join((text.replace(key, "[key]") if key else text).split())
     return shown if len(shown) <= ERROR_CHARACTERS else f"{shown[:ERROR_CHARACTERS]}…"
 

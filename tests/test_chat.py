@@ -62,6 +62,14 @@ def test_prose_is_asked_for_without_a_schema_and_comes_back_word_for_word() -> N
     assert asked_for(server.chats[0]) == "Prose"
 
 
+def test_half_a_character_is_a_question_mark_and_can_be_written_down() -> None:
+    with OpenAIServer([Turn("a scale \ud83d", thinking="hm \ud83d")]) as server:
+        answer = model_at(server).ask(BRIEF, Prose)
+    assert (answer.text, answer.reply.text) == ("a scale ?", "a scale ?")
+    assert answer.thinking == "hm ?"
+    assert answer.model_dump_json()
+
+
 @pytest.mark.parametrize(
     "text",
     [

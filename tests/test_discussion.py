@@ -4,6 +4,7 @@ import pytest
 
 from org.discussion import OnRecord, say, spoken
 from org.notebook import Notebook, Run
+from roles.director import leading
 from roles.model import Brief
 from roles.records import (
     AdviserReads,
@@ -15,6 +16,7 @@ from roles.records import (
     Prose,
     Review,
     Screening,
+    WaysOut,
 )
 from roles.scripted import ScriptedModel, ScriptExhausted
 
@@ -44,6 +46,15 @@ def test_a_step_that_runs_again_hears_the_same_reply_for_free(notebook):
         assert answer.reply.focus == "halve it"
     assert not script.remaining()
     assert len(notebook.messages("r-0001")) == 1
+
+
+def test_a_reply_that_was_accepted_stays_accepted_where_more_is_asked_of_it_by_now(notebook):
+    """As on a plateau that was not there yet when the director spoke, before a kill."""
+    script = ScriptedModel([("director", DIRECTION)])
+    OnRecord(script, notebook, "r", "r-0001", "direct").ask(BRIEF, Direction)
+    narrower = leading(WaysOut(evidence="nothing was gained", ways=("simplify",), stale=()))
+    answer = OnRecord(script, notebook, "r", "r-0001", "direct").ask(BRIEF, narrower)
+    assert (answer.reply.way_out, answer.reply.category) == (None, "batch")
 
 
 def test_another_step_is_asked_anew(notebook):

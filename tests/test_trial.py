@@ -7,6 +7,8 @@ import json
 import math
 import os
 import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -363,6 +365,53 @@ def test_asking_again_reads_what_is_there_and_another_trial_needs_another_folder
     assert not (tmp_path / "trial" / "log.txt").exists()
     with pytest.raises(ValueError, match="holds another trial"):
         attempt(sources.NO_MODEL)
+
+
+def test_what_was_asked_but_is_torn_is_asked_anew(attempt: Try, tmp_path: Path) -> None:
+    """As after a power cut, or a disk that was full when it was written by an earlier version."""
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial" / "request.json").write_text('{"source_sha": "12')
+    assert attempt(sources.CRASH).outcome == "crashed"
+
+
+def test_a_disk_that_is_full_when_a_trial_is_asked_for_leaves_nothing_torn(
+    attempt: Try, tmp_path: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            attempt(sources.CRASH)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not (tmp_path / "trial" / "request.json").exists()
+    assert attempt(sources.CRASH).outcome == "crashed"
+
+
+def test_a_trial_is_the_same_in_another_cache(
+    attempt: Try, tiny_setting: Setting, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    first = attempt(sources.CRASH)
+    moved = shutil.copytree(tiny_dataset.folder, tmp_path / "cache")
+    again = run_trial(
+        sources.CRASH,
+        seed=1,
+        setting=tiny_setting,
+        dataset=tiny_dataset.model_copy(update={"folder": moved}),
+        device="cpu:0",
+        folder=tmp_path / "trial",
+    )
+    assert again == first
+
+
+def test_who_looks_into_the_folder_of_a_trial_is_left_alone(attempt: Try, tmp_path: Path) -> None:
+    (tmp_path / "trial").mkdir()
+    with subprocess.Popen(["sleep", "1000"], cwd=tmp_path / "trial") as reader:
+        assert attempt(sources.CRASH).outcome == "crashed"
+        assert reader.poll() is None
+        reader.kill()
 
 
 # They end only when a file appears in their folder: the one place where a trial looks.

@@ -97,13 +97,14 @@ def peak_memory_of_the_dead_mb() -> float:
     return peak / (2**10 if sys.platform == "linux" else 2**20)
 
 
-def await_strays(folder: Path) -> None:
-    """Return once no process works in ``folder``: what a killed supervisor has left ends by itself.
+def await_strays(*folders: Path) -> None:
+    """Return once no process works in a folder: what a killed supervisor has left ends by itself.
 
     What has not ended after `STRAY_SECONDS` is killed.
     """
     patient_until = time.monotonic() + STRAY_SECONDS
-    while strays := _working_in(folder.resolve()):
+    homes = [folder.resolve() for folder in folders]
+    while strays := _working_in(homes):
         if time.monotonic() > patient_until:
             for process in strays:
                 with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -111,14 +112,14 @@ def await_strays(folder: Path) -> None:
         time.sleep(GLANCE_SECONDS)
 
 
-def _working_in(folder: Path) -> list[psutil.Process]:
+def _working_in(homes: list[Path]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         # A folder that was removed since is told as "... (deleted)"; of others' we learn nothing.
         with contextlib.suppress(psutil.Error, OSError):
-            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(
-                folder
-            ):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if any(map(Path(process.cwd()).is_relative_to, homes)):
                 found.append(process)
     return found
 

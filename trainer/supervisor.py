@@ -24,6 +24,7 @@ import psutil
 
 from trainer import descendants, sandbox
 from trainer.channel import Channel
+from trainer.files import write_whole
 
 LOG_HALF_BYTES = 512 << 10  # of what a trial prints, so much is kept of the start and of the end
 
@@ -163,7 +164,7 @@ def supervise(folder: Path) -> None:
             shutil.rmtree(run.home, ignore_errors=True)
     trial = watch.trial(folder / "log.txt", folder / "challenge.txt")
     (folder / "challenge.txt").unlink()
-    _write_whole(folder / "trial.json", trial.model_dump_json())
+    write_whole(folder / "trial.json", trial.model_dump_json())
 
 
 def _terms(request: dict[str, Any]) -> dict[str, object]:
@@ -178,15 +179,6 @@ def _terms(request: dict[str, Any]) -> dict[str, object]:
         "bos": request["dataset"]["bos"],
         "seconds": setting["seconds"],
     }
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -15,11 +15,12 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer import descendants, sandbox
 from trainer.dataset import Dataset
 from trainer.devices import Lease
+from trainer.files import write_whole
 from trainer.setting import Setting
 
 Outcome = Literal["completed", "crashed", "timed_out", "rejected"]
@@ -34,6 +35,8 @@ PINNED_CODE = (
     "pace.py",
     "watch.py",
 )
+
+HOMES = ("work", "smoke", "challenge")  # where in its folder the processes of a trial work
 
 GLANCE_SECONDS = 0.02  # between two looks at whether a supervisor is done
 TERM_SECONDS = 10.0  # a supervisor that has not ended by then is killed
@@ -115,8 +118,14 @@ class Request(BaseModel):
 
     def asks_the_same(self, other: Request) -> bool:
         """Whether both ask for the same trial; where, with which cache and wall, is no matter."""
-        besides = {"device", "pins", "wall"}
-        return self.model_dump(exclude=besides) == other.model_dump(exclude=besides)
+
+        return self._asked() == other._asked()
+
+    def _asked(self) -> Request:
+        """Without what is no matter; of the text only what it is counts, which its pins say."""
+        dataset = self.dataset.model_copy(update={"folder": Path(), "corpus": ""})
+        besides = {"device": "", "pins": {}, "wall": "", "dataset": dataset}
+        return self.model_copy(update=besides)
 
 
 def run_trial(
@@ -171,7 +180,7 @@ def run_trial(
         _refuse_another(folder, request)
         if trial := finished(folder):
             return trial
-        descendants.await_strays(folder)  # of a supervisor that was killed just now
+        _await_strays(folder)  # of a supervisor that was killed just now
         if stop.is_set():
             raise TrialAbandoned(str(folder))
         supervisor = _start_supervisor(folder, request, source, lock, device)
@@ -180,7 +189,7 @@ def run_trial(
     supervisor.wait()
     if trial := finished(folder):
         return trial
-    descendants.await_strays(folder)
+    _await_strays(folder)
     if stop.is_set():
         raise TrialAbandoned(str(folder))
     said = (folder / "supervisor.txt").read_text(errors="replace").strip().splitlines()
@@ -214,7 +223,7 @@ def _start_supervisor(
     They are held for as long as it lives, whatever becomes of us.
     """
     (folder / "train.py").write_bytes(source.encode())
-    (folder / "request.json").write_text(request.model_dump_json(indent=1))
+    write_whole(folder / "request.json", request.model_dump_json(indent=1))
     lock.truncate(0)  # the number of an earlier supervisor would mislead `_end_supervisor`
     held = [lock.fileno(), *([device.lock] if isinstance(device, Lease) else [])]
     with (folder / "supervisor.txt").open("wb") as said:
@@ -255,9 +264,17 @@ def _end_supervisor(lock: IO[str], how: signal.Signals) -> None:
             os.kill(int(number), how)
 
 
+def _await_strays(folder: Path) -> None:
+    """What works elsewhere in the folder is a person's, who looks at the log."""
+    descendants.await_strays(*(folder / home for home in HOMES))
+
+
 def _refuse_another(folder: Path, request: Request) -> None:
-    path = folder / "request.json"
-    if path.exists() and not Request.model_validate_json(path.read_text()).asks_the_same(request):
+    try:
+        before = Request.model_validate_json((folder / "request.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError, ValidationError):
+        return  # nothing was asked yet, or what was is torn: by a power cut, or an earlier version
+    if not before.asks_the_same(request):
         raise ValueError(f"{folder} holds another trial; give every trial a folder of its own")
 
 
