@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from org.config import ReviewRule
+from org.config import ReviewRule, RoleConfig
 from org.step import Step
 from roles import reviewer
+from roles.model import AskAbandoned, ModelError, ModelRefused
+from roles.purse import BudgetSpent
 from roles.quoting import at_most, line
 from roles.records import PARAGRAPH_CHARACTERS, Review, ReviewReads, ScreeningReads
 
@@ -33,20 +35,15 @@ def review(step: Step, reads: ReviewReads) -> Review:
     """Ask what is to be learned, and whether there is an objection to a change that is better.
 
     The first reviewer explains and draws the lesson. The others are asked where there is something
-    to object to: a change that would go on the stack.
+    to object to: a change that would go on the stack. What was measured stands also where a reviewer
+    cannot be brought to answer: nothing was objected to then.
 
     Raises:
-        ModelError: a reviewer could not be brought to answer.
+        ModelRefused, BudgetSpent, AskAbandoned: the review can be had later.
     """
     first, *others = step.roles.reviewers
     asked = [first, *(others if reads.decision == "provisional" else [])]
-    said = [
-        (
-            person.name,
-            reviewer.review(step.voice(person), person.name, step.prompt(person), reads).reply,
-        )
-        for person in asked
-    ]
+    said = [(person.name, _review_by(step, person, reads)) for person in asked]
     if len(said) == 1:
         return said[0][1]
     rule = step.lab.config.review.rule
@@ -61,6 +58,18 @@ def review(step: Step, reads: ReviewReads) -> Review:
         objects=objecting,
         certify=certifying,
     )
+
+
+def _review_by(step: Step, person: RoleConfig, reads: ReviewReads) -> Review:
+    try:
+        voice, prompt = step.voice(person), step.prompt(person)
+        return reviewer.review(voice, person.name, prompt, reads).reply
+    except (ModelRefused, BudgetSpent, AskAbandoned):
+        raise
+    except ModelError as error:
+        step.lab.onlooker.note(f"{step.what}: without a word of {person.name}, who failed: {error}")
+        why = at_most(f"No review could be had: {error}", PARAGRAPH_CHARACTERS)
+        return Review(explanation=why, lesson="")
 
 
 def carried(votes: int, of: int, rule: ReviewRule) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from org.notebook import Notebook, Row
 from org.tables import insert
 
 LOOK_SECONDS = 0.5  # between two looks at what people want
+LOOKS_FOR_TIME = 20  # until the time worked is kept again
 GO_ON = "python -m org resume"
 
 What = Literal["pause", "resume", "stop", "stop now"]
@@ -96,8 +98,13 @@ def steered(lab: Lab) -> Iterator[None]:
     helm.look()
 
     def watch() -> None:
+        looks = 0
         while not over.wait(LOOK_SECONDS):
             helm.look()
+            looks += 1
+            if looks % LOOKS_FOR_TIME == 0:
+                with suppress(sqlite3.OperationalError):  # who has more to write will say so
+                    lab.keep_time()  # that of a life that is killed counts too
 
     watching = threading.Thread(target=watch, name="helm", daemon=True)
     watching.start()

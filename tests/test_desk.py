@@ -14,6 +14,7 @@ from org.notebook import Experiment
 from org.onlooker import Nobody
 from org.verifying import verify
 from roles.model import Brief, ModelError
+from roles.records import ReviewReads
 from tests.organizations import (
     NO_SANDBOX,
     Organization,
@@ -69,6 +70,22 @@ def test_a_model_that_fails_after_the_review_changes_nothing_in_the_verdict(orga
     assert any("experiment 1 is closed; after that a model" in note for note in notes.notes)
     experiment = organization.experiment()
     assert experiment.decision == "keep" and experiment.effect is not None
+    assert len(kept_sources(organization)) == 2
+    assert faults(organization) == []
+
+
+def test_what_was_measured_stands_where_the_reviewer_fails(organize: Organize):
+    said = plain_experiment("GAIN = 0.0", "GAIN = 1.0")
+    organization = organize(script=said)
+
+    def fails(brief: Brief) -> None:
+        if isinstance(brief.reads, ReviewReads):
+            raise ModelError("a model: no answer that fits in 3 attempts")
+
+    notes = Notes()
+    assert work(organization, notes, hold=fails).reasons == []
+    assert any("without a word of reviewer, who failed: a model" in note for note in notes.notes)
+    assert organization.experiment().decision == "keep"
     assert len(kept_sources(organization)) == 2
     assert faults(organization) == []
 

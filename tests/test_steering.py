@@ -281,6 +281,22 @@ def test_a_trial_is_charged_during_an_outage_or_a_pause_and_no_device_is_busy_al
     assert charged == [(600.0, 660.0), (1200.0, 1260.0)]
 
 
+def test_the_time_of_a_life_that_will_be_killed_is_kept_all_the_while(
+    organize: Organize, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(steering, "LOOKS_FOR_TIME", 1)
+    organization = organize(script=TRIED)
+
+    def opened(lab: Lab) -> None:
+        lab.stop.set()
+        watched = replace(lab, stop=threading.Event())
+        with steered(watched):
+            eventually(lambda: (run := lab.notebook.latest_run()) and run.worked_seconds > 0)
+
+    with pytest.raises(Stopped):
+        work(organization, opened=opened)
+
+
 # --- what is said ---------------------------------------------------------------------------------
 
 

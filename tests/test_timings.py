@@ -111,6 +111,15 @@ def test_the_shares_of_the_devices_time_say_where_it_went(notebook: Notebook):
     assert each == "An experiment on average: thought 50 s, waited 10 s, trained 60 s, scored 20 s"
 
 
+def test_no_device_was_busier_than_it_was_there_where_a_trial_outlived_its_run(notebook: Notebook):
+    experiment(notebook, thought=50.0, trained=300.0)
+    notebook.set_worked_seconds("r", 0.1, device_seconds=0.1)  # killed soon after, the trial not
+    timings = read_timings(notebook)
+    assert timings is not None
+    assert timings.busy_share == pytest.approx(1.0)
+    assert timings.worked_seconds == pytest.approx(300.0)
+
+
 def test_a_notebook_from_before_there_were_spans_is_brought_up_to_date(tmp_path: Path):
     path = tmp_path / "notebook.sqlite"
     Notebook(path).close()
