@@ -298,6 +298,12 @@ class Notebook:
         row = self._row("select * from runs order by rowid desc limit 1")  # clocks may go back
         return Run(**row) if row else None
 
+    def reorganize_run(self, run_id: str, org_yaml: str, models_json: str) -> None:
+        """Write that a run goes on with another organization, if it is another."""
+        columns = {"org_yaml": org_yaml, "models_json": models_json}
+        with self.transaction() as db:
+            update(db, "runs", run_id, columns)
+
     def end_run(self, run_id: str) -> None:
         with self.transaction() as db:
             update(db, "runs", run_id, {"ended": time.time()})

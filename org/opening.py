@@ -205,7 +205,9 @@ def _this_run(config: Config, notebook: Notebook, setting: Setting, dataset: Dat
     if latest is not None:
         _must_be_comparable(latest, run)
     if latest is not None and latest.ended is None:
-        return latest
+        now_by = {"org_yaml": run.org_yaml, "models_json": run.models_json}
+        notebook.reorganize_run(latest.id, **now_by)
+        return latest.model_copy(update=now_by)
     notebook.begin_run(run)
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +74,6 @@ def test_what_was_given_to_a_role_that_is_called_another_name_now_is_done_by_it(
     assert (worked.reasons, worked.left) == ([], {})
     assert organization.experiment().decision == "discard"
     assert any("no thinker any more; dreamer goes on" in note for note in hears.notes)
+    with organization.notebook() as notebook:
+        (run,) = notebook.runs()
+    assert "dreamer" in json.loads(run.models_json) and '"dreamer"' in run.org_yaml
