@@ -11,8 +11,9 @@ from typing import Protocol
 from langgraph.runtime import Runtime
 
 from org import bench
-from org.certifying import certify_stack, why_due
+from org.certifying import certify_stack
 from org.config import AdviserConfig
+from org.due import why_due
 from org.escape import parts, version_of, ways_out
 from org.figures import counted
 from org.lab import Lab

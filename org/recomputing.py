@@ -12,8 +12,8 @@ from math import isclose
 from statistics import fmean
 from typing import Any
 
-from org.certifying import judged
 from org.head import below, judge
+from org.judging import judged
 from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent
 from org.past import Past

@@ -117,6 +117,12 @@ class Proof(Row):
         return " that remove lines" if self.asks_no_worse else ""
 
     @property
+    def in_words(self) -> str:
+        """How many changes it is of, and what is particular about them."""
+        changes_count = f"{self.size} changes together" if self.size > 1 else "1 change"
+        return f"{changes_count}{self.qualified}"
+
+    @property
     def pruned(self) -> list[int]:
         """The numbers of the changes that its source does without."""
         return [int(number) for number in json.loads(self.pruned_json)]

@@ -6,9 +6,9 @@ import json
 import time
 from pathlib import Path
 
-from org.certifying import judged
 from org.discussion import say, spoken
 from org.head import judge, search_seed
+from org.judging import judged
 from org.notebook import Experiment, Incumbent, Message, Notebook, Run
 from org.stack import (
     Proof,
