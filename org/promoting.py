@@ -15,6 +15,7 @@ from org.lab import Lab
 from org.noise import pair_spread, run_spread
 from org.notebook import Incumbent
 from org.stack import (
+    Begun,
     Change,
     Proof,
     Purpose,
@@ -50,20 +51,21 @@ def begin_certification(
     pair = pair_spread(lab.notebook, lab.setting.profile)
     return begin_proof(
         lab.notebook,
-        run=lab.run.id,
-        purpose=purpose,
-        why=why,
-        incumbent=incumbent.number,
-        incumbent_sha=incumbent.source_sha,
-        source_sha=source_sha,
-        size=size,
-        seeds_json=json.dumps(seeds),
-        run_bpb=run.bpb,
-        run_freedom=run.freedom,
-        pair_bpb=pair.bpb,
-        pair_freedom=pair.freedom,
-        pruned_json=json.dumps(pruned or []),
-        reason="",
+        Begun(
+            run=lab.run.id,
+            purpose=purpose,
+            why=why,
+            incumbent=incumbent.number,
+            incumbent_sha=incumbent.source_sha,
+            source_sha=source_sha,
+            size=size,
+            seeds_json=json.dumps(seeds),
+            run_bpb=run.bpb,
+            run_freedom=run.freedom,
+            pair_bpb=pair.bpb,
+            pair_freedom=pair.freedom,
+            pruned_json=json.dumps(pruned or []),
+        ),
     )
 
 

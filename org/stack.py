@@ -55,16 +55,16 @@ class Change(Pushed):
     pruning: int | None = None
 
 
-class Proof(Row):
-    """One certification: a source against the incumbent, on fresh seeds; open until ``says``.
+class Begun(Row):
+    """A certification that begins: of a source against the incumbent, on fresh seeds.
 
     ``size`` is how many changes of the stack the source has, ``purpose`` whether these are all of
     them, the first half of a stack that failed, or what is left after pruning; ``simpler`` is one
     whose changes all remove lines. ``run_bpb`` and ``pair_bpb`` are the noise by which it is judged,
-    as it was known at its start, each with its degrees of freedom.
+    as it was known at its start, each with its degrees of freedom. ``pruned_json`` are the numbers
+    of the changes that the source does without.
     """
 
-    number: int
     run: str
     purpose: Purpose
     why: str
@@ -77,12 +77,18 @@ class Proof(Row):
     run_freedom: float
     pair_bpb: float
     pair_freedom: float
+    pruned_json: str = "[]"
+
+
+class Proof(Begun):
+    """One certification; open until ``says``."""
+
+    number: int
     started: float
     ended: float | None = None
     says: Literal["pass", "fail"] | None = None
     reason: str = ""
     effect_json: str | None = None
-    pruned_json: str = "[]"
 
     @property
     def seeds(self) -> list[int]:
@@ -186,11 +192,12 @@ def proofs(notebook: Notebook, latest: int = -1) -> list[Proof]:
     return [Proof(**row) for row in reversed(notebook.rows(sql, {"latest": latest}))]
 
 
-def begin_proof(notebook: Notebook, **columns: object) -> Proof:
+def begin_proof(notebook: Notebook, begun: Begun) -> Proof:
     """Open a certification under the next number."""
     with notebook.transaction() as db:
         (row,) = db.query("select coalesce(max(number), 0) + 1 as number from certifications")
-        insert(db, "certifications", {**columns, "started": time.time(), **row})
+        columns = {**begun.model_dump(), "reason": "", "started": time.time()}
+        insert(db, "certifications", {**columns, **row})
     proof = open_proof(notebook)
     assert proof is not None
     return proof
