@@ -23,7 +23,7 @@ from org.timings import desks_needed, most_desks
 from org.undisturbed import measure_soon
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.purse import BudgetSpent
-from roles.records import PARAGRAPH_CHARACTERS, Verdict
+from roles.records import MODEL_FAILED, PARAGRAPH_CHARACTERS, Verdict
 from trainer.trial import Trial, annul, finished
 
 # Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
@@ -238,7 +238,7 @@ def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelE
         lab.onlooker.note(f"experiment {experiment.number} is closed; after that {error}")
     else:
         lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
-        reason = f"a model failed: {error}"[:PARAGRAPH_CHARACTERS]
+        reason = f"{MODEL_FAILED} {error}"[:PARAGRAPH_CHARACTERS]
         verdict = Verdict(decision="crash", reason=reason)
         lab.notebook.close_experiment(experiment.id, verdict, None, None)
     saver.delete_thread(experiment.id)

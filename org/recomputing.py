@@ -18,7 +18,16 @@ from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent
 from org.past import Past
 from org.stack import Change, Proof, change_of, proofs
-from roles.records import OBJECTION, OBJECTIONS
+from roles.records import (
+    CANNOT_BE_DONE,
+    GIVEN_UP,
+    HEAD_MOVED,
+    MODEL_FAILED,
+    OBJECTED_TO,
+    OBJECTION,
+    OBJECTIONS,
+    TRIED_ALREADY,
+)
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
 from trainer.setting import ProfileName, Setting
@@ -26,11 +35,10 @@ from trainer.trial import Trial
 
 ON_THE_STACK = ("provisional", "keep", "dropped")
 
-# How the reason begins where an experiment ended otherwise than by its last candidate's run, which
-# there may be nevertheless: the head has moved since, or a model failed (org/nodes.py, org/desk.py).
-GIVEN_UP = re.compile(
-    r"given up after \d|objected to after \d|a model failed: |The head has moved while "
-    r"|'.*' was tried already: "
+# How the reason begins where an experiment ended otherwise than by its last candidate's run.
+ENDED_OTHERWISE = re.compile(
+    rf"(?:{GIVEN_UP}|{OBJECTED_TO}) \d|(?:{MODEL_FAILED}|{HEAD_MOVED}) "
+    rf"|'.*' (?:{TRIED_ALREADY}|{CANNOT_BE_DONE}) "
 )
 
 # What changes what a run is held against, and since when.
@@ -94,7 +102,7 @@ def _wrong_without_effect(past: Past, experiment: Experiment, where: str) -> Ite
         " and outcome = 'completed'",
         {"id": experiment.id, "sha": experiment.candidate_sha},
     )
-    if rows and not GIVEN_UP.match(experiment.reason or ""):
+    if rows and not ENDED_OTHERWISE.match(experiment.reason or ""):
         yield f"{where} is {experiment.decision} without an effect, and trial {rows[0]['id']} completed"
 
 
