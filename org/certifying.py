@@ -16,7 +16,7 @@ from org.lab import Lab
 from org.measuring import Asker
 from org.promoting import begin_certification, cut, end_pruning, only_remove, promote
 from org.stack import Proof, Purpose, open_proof, proofs, stack
-from org.undisturbed import measure_soon
+from org.undisturbed import measure_fresh
 from trainer.evidence.certify import SEEDS_EACH, Certification, Side
 
 FIRST_SEED = 1000  # of certifications: far from those of baseline and search
@@ -82,7 +82,7 @@ def _measure(lab: Lab, proof: Proof, side: Side, seed: int) -> None:
     place = f"certify {side}"
     source = lab.notebook.source(source_sha)
     try:
-        trial_id, trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, "certify")
+        trial_id, trial = measure_fresh(lab, Asker(place, what), trial_id, source, seed, "certify")
     finally:
         lab.onlooker.doing(place, "")
     lab.notebook.record_trial(trial_id, lab.run.id, None, "certify", trial)
