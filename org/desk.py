@@ -20,6 +20,7 @@ from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.purse import BudgetSpent
+from roles.quoting import at_most
 from roles.records import MODEL_FAILED, PARAGRAPH_CHARACTERS, Verdict
 
 # Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
@@ -191,7 +192,7 @@ def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelE
         lab.onlooker.note(f"experiment {experiment.number} is closed; after that {error}")
     else:
         lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
-        reason = f"{MODEL_FAILED} {error}"[:PARAGRAPH_CHARACTERS]
+        reason = at_most(f"{MODEL_FAILED} {error}", PARAGRAPH_CHARACTERS)
         verdict = Verdict(decision="crash", reason=reason)
         lab.notebook.close_experiment(experiment.id, verdict, None, None)
     saver.delete_thread(experiment.id)

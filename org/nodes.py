@@ -329,9 +329,8 @@ def _said_where(proposed: Hypothesis, state: ExperimentState) -> Hypothesis:
     if direction.way_out != "go back":
         return proposed
     where = f"On train.py as experiment {direction.builds_on[0]} left it, without what came after: "
-    return proposed.model_copy(
-        update={"change": f"{where}{proposed.change}"[:PARAGRAPH_CHARACTERS]}
-    )
+    change = at_most(f"{where}{proposed.change}", PARAGRAPH_CHARACTERS)
+    return proposed.model_copy(update={"change": change})
 
 
 def _closed(step: Step) -> ExperimentState:

@@ -10,6 +10,7 @@ import time
 from statistics import fmean
 
 from org.claims import claimed
+from org.figures import signed
 from org.judging import judged
 from org.lab import Lab
 from org.noise import pair_spread, run_spread
@@ -139,7 +140,7 @@ def _certificate(lab: Lab, proof: Proof, step: Certification) -> str:
     trials = lab.notebook.certification_trials(proof.source_sha, proof.seeds)
     seeds = sorted(trial.seed for trial in trials)
     audit = lab.notebook.audit_gain(proof.source_sha, proof.incumbent_sha, seeds)
-    said = "" if audit is None else f"; on the audit text {audit:+.4f}".replace("-", "−")
+    said = "" if audit is None else f"; on the audit text {signed(audit)}"
     told = claimed(lab.notebook, proof.number, proof.purpose, step)
     effect = told.effect.text if told.effect else ""
     rule = f" ({step.reason})" if proof.asks_no_worse else ""

@@ -12,6 +12,7 @@ from typing import Literal
 from org.claims import NO_WORSE, claimed
 from org.notebook import Experiment, Incumbent, Notebook, Row
 from org.tables import insert, update
+from roles.quoting import at_most
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect
@@ -266,7 +267,7 @@ def _leave(
         notebook.db,
         "experiments",
         change.experiment,
-        {"decision": standing, "reason": reason[:PARAGRAPH_CHARACTERS]},
+        {"decision": standing, "reason": at_most(reason, PARAGRAPH_CHARACTERS)},
     )
 
 
