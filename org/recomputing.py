@@ -30,7 +30,7 @@ from roles.records import (
 )
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
-from trainer.setting import ProfileName, Setting
+from trainer.setting import ProfileName
 from trainer.trial import Trial
 
 ON_THE_STACK = ("provisional", "keep", "dropped")
@@ -74,9 +74,7 @@ def wrong_verdicts(past: Past) -> Iterator[str]:
     """
     notebook, knows_order = past.notebook, not clock_set_back(past)
     moments = [row["at"] for row in notebook.rows(EVENTS) if row["at"] is not None]
-    profiles = {
-        run.id: Setting.model_validate_json(run.setting_json).profile for run in notebook.runs()
-    }
+    profiles = {run.id: run.setting.profile for run in notebook.runs()}
     for experiment in notebook.experiments(closed=True):
         change, where = change_of(notebook, experiment.id), f"experiment {experiment.number}"
         standing = change.standing if change else None
@@ -217,7 +215,7 @@ def wrong_certifications(past: Past) -> Iterator[str]:
     notebook, knows_order = past.notebook, not clock_set_back(past)
     profile: ProfileName | None = None
     for run in notebook.runs()[:1]:
-        profile = Setting.model_validate_json(run.setting_json).profile
+        profile = run.setting.profile
     incumbents = notebook.incumbents()
     for proof in proofs(notebook):
         where = f"certification {proof.number}"
