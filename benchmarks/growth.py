@@ -29,8 +29,9 @@ import yaml
 from benchmarks.filling import fill
 from benchmarks.table import markdown
 from org import measuring
+from org.baseline import measure_baseline
 from org.config import Config, load_config
-from org.desk import measure_baseline, run
+from org.desk import run
 from org.lab import Lab
 from org.notebook import Notebook
 from org.onlooker import Nobody

@@ -7,6 +7,7 @@ import time
 from org.discussion import id_of
 from org.lab import LabError
 from org.notebook import Message, Notebook, Row
+from roles.quoting import at_most
 from roles.records import PARAGRAPH_CHARACTERS, Screening
 
 KIND = "approve"  # of such messages; it is the place of the chart
@@ -68,7 +69,8 @@ def answer(
     """
     with notebook.transaction():
         question = _meant(questions(notebook), number)
-        screening = Screening(approved=approved, reason=reason.strip()[:PARAGRAPH_CHARACTERS])
+        said = at_most(reason.strip(), PARAGRAPH_CHARACTERS)
+        screening = Screening(approved=approved, reason=said)
         notebook.record_message(
             Message(
                 id=id_of(question.experiment, question.step, "person"),

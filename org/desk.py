@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from statistics import fmean
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from org.baseline import measure_baseline
 from org.certifying import certify_stack
 from org.graph import Chart, build_chart
 from org.lab import Lab, LabError, Stopped
-from org.measuring import Asker
-from org.notebook import Experiment, Incumbent
+from org.notebook import Experiment
 from org.state import ExperimentState
 from org.steering import LOOK_SECONDS, steered
 from org.timings import desks_needed, most_desks
-from org.undisturbed import measure_soon
 from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.purse import BudgetSpent
-from roles.records import PARAGRAPH_CHARACTERS, Verdict
-from trainer.trial import Trial, annul, finished
+from roles.quoting import at_most
+from roles.records import MODEL_FAILED, PARAGRAPH_CHARACTERS, Verdict
 
 # Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
 STEPS_PER_EXPERIMENT = 200
@@ -88,49 +85,6 @@ def _work_all(lab: Lab, chart: Chart, saver: SqliteSaver) -> list[str]:
     except Stopped:
         return []
     return reasons
-
-
-def measure_baseline(lab: Lab) -> None:
-    """Run the baseline under several seeds: the first incumbent, and the noise.
-
-    Raises:
-        LabError: it did not complete; without a baseline there is nothing to improve.
-        Stopped: the run was stopped.
-    """
-    if lab.notebook.incumbent() is not None:
-        return
-    source = lab.notebook.source(lab.run.baseline_sha)
-    seeds = range(1, lab.config.review.baseline_runs + 1)
-    with ThreadPoolExecutor(len(lab.devices.names)) as pool:
-        trials = list(pool.map(lambda seed: _baseline_trial(lab, source, seed), seeds))
-    commit_sha = lab.lineage.write(source, "Baseline", experiment_id="baseline", parent=None)
-    baseline = Incumbent(
-        number=1,
-        source_sha=lab.run.baseline_sha,
-        commit_sha=commit_sha,
-        val_bpb=fmean(trial.val_bpb for trial in trials if trial.val_bpb is not None),
-        since=time.time(),
-    )
-    lab.notebook.set_baseline(lab.run.id, baseline)
-    lab.publish(baseline)
-
-
-def _baseline_trial(lab: Lab, source: str, seed: int) -> Trial:
-    trial_id = f"baseline-{seed}"
-    place, what = f"trial {seed}", f"baseline, seed {seed}"
-    for folder in (lab.folder / "trials" / name for name in (trial_id, f"{trial_id}again")):
-        if (before := finished(folder)) and before.outcome != "completed":
-            annul(folder)  # of an earlier start: the machine may have ended it, so it is run again
-    trial_id, trial = measure_soon(lab, Asker(place, what), trial_id, source, seed, "baseline")
-    lab.onlooker.doing(place, "")
-    if trial.outcome != "completed":
-        raise LabError(
-            f"the baseline {lab.config.train} {trial.outcome.replace('_', ' ')}:"
-            f" {trial.reason} (its log: {lab.folder / 'trials' / trial_id / 'log.txt'})"
-        )
-    lab.notebook.record_trial(trial_id, lab.run.id, None, "baseline", trial)
-    lab.onlooker.measured(what, trial)
-    return trial
 
 
 class Desks:
@@ -238,7 +192,7 @@ def _give_up(lab: Lab, saver: SqliteSaver, experiment: Experiment, error: ModelE
         lab.onlooker.note(f"experiment {experiment.number} is closed; after that {error}")
     else:
         lab.onlooker.note(f"experiment {experiment.number} is given up: {error}")
-        reason = f"a model failed: {error}"[:PARAGRAPH_CHARACTERS]
+        reason = at_most(f"{MODEL_FAILED} {error}", PARAGRAPH_CHARACTERS)
         verdict = Verdict(decision="crash", reason=reason)
         lab.notebook.close_experiment(experiment.id, verdict, None, None)
     saver.delete_thread(experiment.id)

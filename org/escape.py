@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import combinations
 from typing import get_args
 
+from org.due import latest_expected
 from org.head import head_sha
 from org.noise import pair_spread
 from org.notebook import Experiment, Notebook
@@ -25,29 +26,6 @@ MISSES = 5  # near misses that are looked at, of the latest `MISSES_AMONG`
 MISSES_AMONG = 200
 PAIRS = 3  # shown
 KEEPS = 5  # shown
-
-# Which trials are of candidates, and came after the last certification.
-TRIED_SINCE_CERTIFIED = """purpose = 'candidate'
-    and rowid > coalesce((select max(rowid) from trials where purpose = 'certify'), 0)"""
-
-
-def latest_expected(
-    notebook: Notebook, limit: int, *, since_certified: bool = False
-) -> list[float]:
-    """What is expected of each of the latest experiments that were judged, in bits per byte.
-
-    In order; if asked so only those that were tried after the last certification. Where nothing came of
-    one it is 0.
-    """
-    later = f" and e.id in (select experiment from trials where {TRIED_SINCE_CERTIFIED})"
-    rows = notebook.rows(
-        "select e.decision, s.expected_bpb from experiments e"
-        " left join stack s on s.experiment = e.id where e.effect is not null"
-        f"{later if since_certified else ''} order by e.number desc limit :limit",
-        {"limit": limit},
-    )
-    holds = ("provisional", "keep")
-    return [row["expected_bpb"] if row["decision"] in holds else 0.0 for row in reversed(rows)]
 
 
 def ways_out(notebook: Notebook, profile: ProfileName) -> WaysOut | None:

@@ -11,8 +11,9 @@ from typing import Protocol
 from langgraph.runtime import Runtime
 
 from org import bench
-from org.certifying import certify_stack, why_due
+from org.certifying import certify_stack
 from org.config import AdviserConfig
+from org.due import why_due
 from org.escape import parts, version_of, ways_out
 from org.figures import counted
 from org.lab import Lab
@@ -22,9 +23,14 @@ from org.step import Step
 from roles import adviser, director, engineer, hypothesis, reviewer
 from roles.quoting import at_most, line
 from roles.records import (
+    CANNOT_BE_DONE,
+    GIVEN_UP,
+    HEAD_MOVED,
+    OBJECTED_TO,
     OBJECTION,
     OBJECTIONS,
     PARAGRAPH_CHARACTERS,
+    TRIED_ALREADY,
     Advice,
     AdviserReads,
     Decision,
@@ -50,7 +56,7 @@ WISH_CHARACTERS = 200  # of why a reviewer wants a certification
 # Others went on from the head that this one goes back from: it would undo what nobody has proven.
 HEAD_LEFT = Verdict(
     decision="discard",
-    reason="The head has moved while an earlier version was gone back to; what came on top stays.",
+    reason=f"{HEAD_MOVED} an earlier version was gone back to; what came on top stays.",
 )
 
 
@@ -323,9 +329,8 @@ def _said_where(proposed: Hypothesis, state: ExperimentState) -> Hypothesis:
     if direction.way_out != "go back":
         return proposed
     where = f"On train.py as experiment {direction.builds_on[0]} left it, without what came after: "
-    return proposed.model_copy(
-        update={"change": f"{where}{proposed.change}"[:PARAGRAPH_CHARACTERS]}
-    )
+    change = at_most(f"{where}{proposed.change}", PARAGRAPH_CHARACTERS)
+    return proposed.model_copy(update={"change": change})
 
 
 def _closed(step: Step) -> ExperimentState:
@@ -366,7 +371,7 @@ def _again(
     attempts = state["attempts"]
     if attempts < step.roles.engineer.attempts:
         return {"outcome": outcome, "complaint": complaint}
-    reason = f"given up after {attempts} attempts: {complaint}"
+    reason = f"{GIVEN_UP} {attempts} attempts: {complaint}"
     return {
         "outcome": "given up",
         "failure": Verdict(decision=decision, reason=at_most(reason, PARAGRAPH_CHARACTERS)),
@@ -379,7 +384,7 @@ def _revised(step: Step, state: ExperimentState, objection: str) -> ExperimentSt
     if rounds is None or had < rounds:
         again = _again(step, state, "objection", "discard", objection)
         return {**again, "revisions": had + 1}
-    reason = f"objected to after {counted(had, 'revision')}: {objection}"
+    reason = f"{OBJECTED_TO} {counted(had, 'revision')}: {objection}"
     return {
         "outcome": "given up",
         "failure": Verdict(decision="discard", reason=at_most(reason, PARAGRAPH_CHARACTERS)),
@@ -389,14 +394,14 @@ def _revised(step: Step, state: ExperimentState, objection: str) -> ExperimentSt
 def _duplicate(step: Step, state: ExperimentState, number: int) -> ExperimentState:
     """Back to the hypothesis role, which hears what was tried."""
     title = state["hypothesis"].title
-    objection = f"'{title}' was tried already: experiment {number} ran the same program."
+    objection = f"'{title}' {TRIED_ALREADY} experiment {number} ran the same program."
     return _fallen(step, state, "duplicate", objection)
 
 
 def _cannot_be_done(step: Step, state: ExperimentState, why: str) -> ExperimentState:
     """Back to the hypothesis role, which hears why the engineer cannot do it."""
     title = state["hypothesis"].title
-    objection = f"'{title}' cannot be done, says the engineer: {line(why)}"
+    objection = f"'{title}' {CANNOT_BE_DONE} {line(why)}"
     return _fallen(step, state, "cannot be done", at_most(objection, PARAGRAPH_CHARACTERS))
 
 

@@ -12,25 +12,33 @@ from math import isclose
 from statistics import fmean
 from typing import Any
 
-from org.certifying import judged
 from org.head import below, judge
+from org.judging import judged
 from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent
 from org.past import Past
 from org.stack import Change, Proof, change_of, proofs
-from roles.records import OBJECTION, OBJECTIONS
+from roles.records import (
+    CANNOT_BE_DONE,
+    GIVEN_UP,
+    HEAD_MOVED,
+    MODEL_FAILED,
+    OBJECTED_TO,
+    OBJECTION,
+    OBJECTIONS,
+    TRIED_ALREADY,
+)
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import Placement
-from trainer.setting import ProfileName, Setting
+from trainer.setting import ProfileName
 from trainer.trial import Trial
 
 ON_THE_STACK = ("provisional", "keep", "dropped")
 
-# How the reason begins where an experiment ended otherwise than by its last candidate's run, which
-# there may be nevertheless: the head has moved since, or a model failed (org/nodes.py, org/desk.py).
-GIVEN_UP = re.compile(
-    r"given up after \d|objected to after \d|a model failed: |The head has moved while "
-    r"|'.*' was tried already: "
+# How the reason begins where an experiment ended otherwise than by its last candidate's run.
+ENDED_OTHERWISE = re.compile(
+    rf"(?:{GIVEN_UP}|{OBJECTED_TO}) \d|(?:{MODEL_FAILED}|{HEAD_MOVED}) "
+    rf"|'.*' (?:{TRIED_ALREADY}|{CANNOT_BE_DONE}) "
 )
 
 # What changes what a run is held against, and since when.
@@ -66,9 +74,7 @@ def wrong_verdicts(past: Past) -> Iterator[str]:
     """
     notebook, knows_order = past.notebook, not clock_set_back(past)
     moments = [row["at"] for row in notebook.rows(EVENTS) if row["at"] is not None]
-    profiles = {
-        run.id: Setting.model_validate_json(run.setting_json).profile for run in notebook.runs()
-    }
+    profiles = {run.id: run.setting.profile for run in notebook.runs()}
     for experiment in notebook.experiments(closed=True):
         change, where = change_of(notebook, experiment.id), f"experiment {experiment.number}"
         standing = change.standing if change else None
@@ -94,7 +100,7 @@ def _wrong_without_effect(past: Past, experiment: Experiment, where: str) -> Ite
         " and outcome = 'completed'",
         {"id": experiment.id, "sha": experiment.candidate_sha},
     )
-    if rows and not GIVEN_UP.match(experiment.reason or ""):
+    if rows and not ENDED_OTHERWISE.match(experiment.reason or ""):
         yield f"{where} is {experiment.decision} without an effect, and trial {rows[0]['id']} completed"
 
 
@@ -209,7 +215,7 @@ def wrong_certifications(past: Past) -> Iterator[str]:
     notebook, knows_order = past.notebook, not clock_set_back(past)
     profile: ProfileName | None = None
     for run in notebook.runs()[:1]:
-        profile = Setting.model_validate_json(run.setting_json).profile
+        profile = run.setting.profile
     incumbents = notebook.incumbents()
     for proof in proofs(notebook):
         where = f"certification {proof.number}"

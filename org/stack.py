@@ -12,6 +12,7 @@ from typing import Literal
 from org.claims import NO_WORSE, claimed
 from org.notebook import Experiment, Incumbent, Notebook, Row
 from org.tables import insert, update
+from roles.quoting import at_most
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect
@@ -55,16 +56,16 @@ class Change(Pushed):
     pruning: int | None = None
 
 
-class Proof(Row):
-    """One certification: a source against the incumbent, on fresh seeds; open until ``says``.
+class Begun(Row):
+    """A certification that begins: of a source against the incumbent, on fresh seeds.
 
     ``size`` is how many changes of the stack the source has, ``purpose`` whether these are all of
     them, the first half of a stack that failed, or what is left after pruning; ``simpler`` is one
     whose changes all remove lines. ``run_bpb`` and ``pair_bpb`` are the noise by which it is judged,
-    as it was known at its start, each with its degrees of freedom.
+    as it was known at its start, each with its degrees of freedom. ``pruned_json`` are the numbers
+    of the changes that the source does without.
     """
 
-    number: int
     run: str
     purpose: Purpose
     why: str
@@ -77,12 +78,18 @@ class Proof(Row):
     run_freedom: float
     pair_bpb: float
     pair_freedom: float
+    pruned_json: str = "[]"
+
+
+class Proof(Begun):
+    """One certification; open until ``says``."""
+
+    number: int
     started: float
     ended: float | None = None
     says: Literal["pass", "fail"] | None = None
     reason: str = ""
     effect_json: str | None = None
-    pruned_json: str = "[]"
 
     @property
     def seeds(self) -> list[int]:
@@ -115,6 +122,12 @@ class Proof(Row):
         if self.purpose == "pruned":
             return " left after pruning"
         return " that remove lines" if self.asks_no_worse else ""
+
+    @property
+    def in_words(self) -> str:
+        """How many changes it is of, and what is particular about them."""
+        changes_count = f"{self.size} changes together" if self.size > 1 else "1 change"
+        return f"{changes_count}{self.qualified}"
 
     @property
     def pruned(self) -> list[int]:
@@ -180,11 +193,12 @@ def proofs(notebook: Notebook, latest: int = -1) -> list[Proof]:
     return [Proof(**row) for row in reversed(notebook.rows(sql, {"latest": latest}))]
 
 
-def begin_proof(notebook: Notebook, **columns: object) -> Proof:
+def begin_proof(notebook: Notebook, begun: Begun) -> Proof:
     """Open a certification under the next number."""
     with notebook.transaction() as db:
         (row,) = db.query("select coalesce(max(number), 0) + 1 as number from certifications")
-        insert(db, "certifications", {**columns, "started": time.time(), **row})
+        columns = {**begun.model_dump(), "reason": "", "started": time.time()}
+        insert(db, "certifications", {**columns, **row})
     proof = open_proof(notebook)
     assert proof is not None
     return proof
@@ -253,7 +267,7 @@ def _leave(
         notebook.db,
         "experiments",
         change.experiment,
-        {"decision": standing, "reason": reason[:PARAGRAPH_CHARACTERS]},
+        {"decision": standing, "reason": at_most(reason, PARAGRAPH_CHARACTERS)},
     )
 
 

@@ -10,18 +10,20 @@ from trainer.evidence.effect import Run
 from trainer.evidence.steady import HISTORY_RUNS, Timed, disturbed, drift, states
 from trainer.trial import Trial
 
-# The budget is processor time: the share of its wall time that a trial got a core for.
-SHARES = """
-    select json_extract(trial_json, '$.budget_seconds') / training_seconds as share from trials
-    where outcome = 'completed' and training_seconds > 0 order by rowid desc limit 50"""
+HISTORY = 50  # runs that say how a run usually goes, the latest
 
-# Runs of one source, whatever they were for.
-OF_SOURCE = """
-    select json_extract(trial_json, '$.tokens') / json_extract(trial_json, '$.budget_seconds') as rate
-    from trials where source_sha = :sha and outcome = 'completed' order by rowid desc limit 50"""
+# The budget is processor time: the share of its wall time that a trial got a core for.
+SHARES = f"""
+    select json_extract(trial_json, '$.budget_seconds') / training_seconds as share from trials
+    where outcome = 'completed' and training_seconds > 0 order by rowid desc limit {HISTORY}"""
 
 # Tokens per second of budget.
 RATE = "json_extract(trial_json, '$.tokens') / json_extract(trial_json, '$.budget_seconds')"
+
+# Runs of one source, whatever they were for.
+OF_SOURCE = f"""
+    select {RATE} as rate
+    from trials where source_sha = :sha and outcome = 'completed' order by rowid desc limit {HISTORY}"""
 
 # Of the candidates in some part of the notebook.
 RATES = f"""

@@ -204,6 +204,9 @@ class Step:
         with self.notebook.transaction():
             now = search_seed(self.notebook), self.lab.incumbent().number
             seed = self.notebook.settle_seed(self.experiment.id, *now)
+        # Not by `org.undisturbed`: both runs stay on record as the experiment's, where the last one
+        # counts. A new source has no share of repeats to keep to, and what one wins that only looks
+        # disturbed is a second run, which no certification counts.
         every = self.notebook.trials_of(self.experiment.id, candidate_sha)
         done = [trial for trial in every if trial.seed == seed]
         if done and not (len(done) == 1 and is_disturbed(self.notebook, done[0])):

@@ -44,14 +44,21 @@ def measure_undisturbed(
             return trial_id, trial
         lab.notebook.record_trial(trial_id, lab.run.id, None, f"{DISTURBED} {purpose}", trial)
         lab.onlooker.note(f"{asker.what}: the machine was visibly disturbed; once more")
-    again_id = f"{trial_id}again"
-    return again_id, measure(lab, asker, device, again_id, source, seed, audit=audit)
+    trial_id = again_id(trial_id)
+    return trial_id, measure(lab, asker, device, trial_id, source, seed, audit=audit)
 
 
-def measure_soon(
+def again_id(trial_id: str) -> str:
+    """The id of the run that is made in the place of one that was disturbed."""
+    return f"{trial_id}again"
+
+
+def measure_fresh(
     lab: Lab, asker: Asker, trial_id: str, source: str, seed: int, purpose: str
 ) -> tuple[str, Trial]:
-    """The same on the next free device, of a run that may change the incumbent.
+    """The same on the next free device, of a fresh run: it may change the incumbent.
+
+    So the audit text is scored too.
 
     Raises:
         Stopped, LabError: see `org.measuring.on_device`.

@@ -197,6 +197,13 @@ class Advice(Record):
 # How the reason of an experiment begins that the one reviewer, or several, have kept off the stack.
 OBJECTION, OBJECTIONS = "The reviewer objects", "The reviewers object"
 
+# How it begins where an experiment ended otherwise than by its last candidate's run, which there may
+# be nevertheless: after so many attempts or revisions, by a model, by a head that has moved.
+GIVEN_UP, OBJECTED_TO = "given up after", "objected to after"
+MODEL_FAILED, HEAD_MOVED = "a model failed:", "The head has moved while"
+# And what follows on the title of its last hypothesis, in single quotes, where that has fallen.
+TRIED_ALREADY, CANNOT_BE_DONE = "was tried already:", "cannot be done, says the engineer:"
+
 
 class Entry(Record):
     """One experiment as the others remember it.

@@ -6,11 +6,12 @@ import json
 import time
 from pathlib import Path
 
-from org.certifying import judged
 from org.discussion import say, spoken
 from org.head import judge, search_seed
+from org.judging import judged
 from org.notebook import Experiment, Incumbent, Message, Notebook, Run
 from org.stack import (
+    Begun,
     Proof,
     Pushed,
     begin_proof,
@@ -192,20 +193,20 @@ class Night:
         first = 1000 + 10 * len(proofs(self.notebook))
         return begin_proof(
             self.notebook,
-            run=RUN,
-            purpose="half" if half else "stack",
-            why=why,
-            incumbent=before.number,
-            incumbent_sha=before.source_sha,
-            source_sha=stacked[size - 1].source_sha,
-            size=size,
-            seeds_json=json.dumps(list(range(first, first + max_seeds))),
-            run_bpb=0.001,
-            run_freedom=10.0,
-            pair_bpb=0.001,
-            pair_freedom=10.0,
-            reason="",
-            pruned_json="[]",
+            Begun(
+                run=RUN,
+                purpose="half" if half else "stack",
+                why=why,
+                incumbent=before.number,
+                incumbent_sha=before.source_sha,
+                source_sha=stacked[size - 1].source_sha,
+                size=size,
+                seeds_json=json.dumps(list(range(first, first + max_seeds))),
+                run_bpb=0.001,
+                run_freedom=10.0,
+                pair_bpb=0.001,
+                pair_freedom=10.0,
+            ),
         )
 
     def reply(

@@ -8,16 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from org.approval import Question, answer, questions
+from org.approval import Question, answer, answer_to, questions
 from org.at_work import AtWork
 from org.cli import main
 from org.lab import Lab, LabError
+from org.notebook import Notebook
 from roles.patience import Patience
+from tests.notebooks import Night
 from tests.organizations import (
     Organization,
     Start,
@@ -213,6 +216,17 @@ def test_it_is_clear_which_patch_is_meant_or_it_is_asked(organize: Organize):
     code, told = org(organization, "approve")
     assert (code, told) == (2, "no patch waits for a person")
     assert org(organization, "reject", "1", "late")[0] == 2
+
+
+def test_of_a_long_reason_it_is_said_how_much_was_cut(tmp_path: Path):
+    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
+        night = Night(notebook)
+        experiment = night.begin()
+        night.lab_says(experiment, "approve.1.1", "person", "May this be tried?")
+        answer(notebook, None, "ada", approved=False, reason="No. " * 1000)
+        said = answer_to(notebook, experiment.id, "approve.1.1")
+    assert said is not None
+    assert said.reason.startswith("No. No. ") and said.reason.endswith("characters were cut]")
 
 
 def test_no_time_is_charged_while_all_experiments_wait_for_a_person():

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from org.certifying import certify_stack, judged
+from org.certifying import certify_stack
+from org.judging import judged
 from org.lab import Lab
 from org.notebook import Experiment
 from org.onlooker import Nobody

@@ -15,7 +15,7 @@ from org.notebook import Notebook
 from org.onlooker import Nobody
 from org.results import read_results
 from org.rows import headline
-from org.stack import Proof, begin_proof, pass_proof, proofs
+from org.stack import Begun, Proof, begin_proof, pass_proof, proofs
 from roles.records import Verdict
 from tests.notebooks import RUN, Night, completed, incumbent, short_night
 from tests.organizations import Organization, plain_experiment, work
@@ -56,11 +56,8 @@ def prune(night: Night) -> None:
         "incumbent": before.number,
         "incumbent_sha": before.source_sha,
         "source_sha": source_sha,
-        "says": None,
-        "ended": None,
-        "effect_json": None,
     }
-    proof = begin_proof(night.notebook, **columns)
+    proof = begin_proof(night.notebook, Begun(**columns))
     for seed in proof.seeds:
         trial = completed(source_sha, seed, before.val_bpb + PASSED.bpb)
         trial_id = f"certify-{source_sha[:12]}-{seed}"

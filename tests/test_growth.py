@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console
 
-from org import certifying, digest, head, noise, notebook, steady
+from org import digest, due, head, noise, notebook, steady
 from org.digest import ENTRY_OVERHEAD_TOKENS, make_digest
 from org.export import Format, export
 from org.notebook import Message, Notebook
@@ -34,7 +34,7 @@ ASKED = {
     "runs that were measured, state": (steady.MEASURED_STATE, {"sha": "s"}),
     "references": (steady.REFERENCES, {"sha": "s", "seed": 1}),
     "effects": (head.EFFECTS, {"id": "e", "limit": 9}),
-    "runs since": (certifying.RUNS_SINCE, {}),
+    "runs since": (due.RUNS_SINCE, {}),
     "digest, open": (digest.OPEN, {"page": 9, "skip": 0}),
     "digest, count": (digest.COUNT, {"besides": 1}),
     **{f"digest, {n}": (sql, {"page": 9, "skip": 0}) for n, sql in enumerate(digest.SHELVES)},

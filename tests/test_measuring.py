@@ -17,7 +17,7 @@ from org.measuring import Asker, try_out
 from org.notebook import source_sha
 from org.onlooker import Nobody
 from org.opening import open_lab
-from org.undisturbed import measure_soon
+from org.undisturbed import measure_fresh
 from tests.organizations import NO_SANDBOX, Gates, Organization
 from tests.sources import SCRIPTED
 from trainer.trial import Trial
@@ -62,7 +62,7 @@ def opened(
 
 
 def run(lab: Lab, trial_id: str, source: str, seed: int = 1) -> Trial:
-    return measure_soon(lab, ASKER, trial_id, source, seed, "certify")[1]
+    return measure_fresh(lab, ASKER, trial_id, source, seed, "certify")[1]
 
 
 def of(source: str, outcome: str, device: str = "cpu:0") -> Trial:

@@ -16,6 +16,14 @@ from org.notebook import Experiment
 from org.onlooker import Nobody
 from org.stack import Proof
 from org.verifying import verify
+from roles.records import (
+    CANNOT_BE_DONE,
+    GIVEN_UP,
+    HEAD_MOVED,
+    MODEL_FAILED,
+    OBJECTED_TO,
+    TRIED_ALREADY,
+)
 from tests.organizations import Organization, plain_experiment, work
 from trainer.dataset import Dataset
 from trainer.evidence.certify import Certification
@@ -227,6 +235,24 @@ def test_what_was_tampered_with_is_named(name: str, lab: Path):
     told = CliRunner().invoke(main, ["check", "--lab", str(lab)])
     assert told.exit_code == 1
     assert sum(line.startswith("no ") for line in told.output.splitlines()) == len(said)
+
+
+OTHERWISE = (
+    f"{GIVEN_UP} 2 attempts: It does not apply.",
+    f"{OBJECTED_TO} 1 revision: It does not help.",
+    f"{MODEL_FAILED} no answer that fits",
+    f"{HEAD_MOVED} an earlier version was gone back to.",
+    f"'Another gain' {TRIED_ALREADY} experiment 1 ran the same program.",
+    f"'Another gain' {CANNOT_BE_DONE} there is no such line",
+)
+
+
+@pytest.mark.parametrize("reason", OTHERWISE)
+def test_what_ended_otherwise_than_by_its_run_has_no_effect(reason: str, lab: Path):
+    text = reason.replace("'", "''")
+    columns = f"decision = 'discard', effect = null, error = null, reason = '{text}'"
+    write(lab, f"update experiments set {columns} where number = 2")
+    assert faults(lab) == []
 
 
 def test_a_trial_whose_file_was_torn_is_named(lab: Path):
