@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlite_utils import Database
 
 from org import schema
-from org.tables import insert, update
+from org.writing import insert, update
 from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
 from trainer.evidence.effect import Run as SeedRun
 from trainer.patch import Patch
