@@ -20,7 +20,7 @@ from benchmarks.table import markdown
 from org.noise import pair_spread
 from org.notebook import Notebook
 from org.reading import reading
-from org.results import setting_of
+from org.telling.results import setting_of
 from trainer.evidence.stack import run_error
 from trainer.trial import Trial
 

@@ -14,7 +14,7 @@ import click
 
 from org.notebook import Notebook, Run
 from org.reading import reading
-from org.results import read_results, setting_of
+from org.telling.results import read_results, setting_of
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
 from trainer.evidence.effect import Run as SeedRun

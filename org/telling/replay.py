@@ -19,10 +19,10 @@ from org.figures import clock, counted, day_and_clock, duration, money
 from org.notebook import Experiment, Message, Notebook
 from org.notes import Note
 from org.plain import one_line, plain
-from org.reports import COLOURS
-from org.results import numbered
 from org.stack import Proof
 from org.steering import Order
+from org.telling.reports import COLOURS
+from org.telling.results import numbered
 from trainer.trial import Trial
 
 TOLD = 10  # experiments, unless all are asked for; and so many are read at a time
