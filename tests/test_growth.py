@@ -16,7 +16,8 @@ from org.notebook import Message, Notebook
 from org.schema import EVENTS, TABLES, is_up_to_date
 from org.stack import stack
 from org.telling.export import Format, export
-from org.telling.replay import NEW_LONE_TRIALS, TOLD, replay
+from org.telling.hearing import NEW_LONE_TRIALS
+from org.telling.replay import TOLD, replay
 from org.telling.reports import CERTIFIED, LATEST, experiments_report
 from org.telling.search import HITS, found
 from roles.records import Hypothesis, Verdict
