@@ -14,7 +14,7 @@ import click
 
 from org.notebook import Notebook, Run
 from org.reading import reading
-from org.telling.results import read_results, setting_of
+from org.telling.results import read_results
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
 from trainer.evidence.effect import Run as SeedRun
@@ -110,7 +110,7 @@ def main(lab: Path, seeds: int) -> None:
             sys.exit("Nothing was certified in this lab: there is no claim to hold.")
         of_run: Run = notebook.runs()[-1]
         terms = json.loads(of_run.org_yaml)  # as it was read then, its paths and all
-        setting = setting_of(of_run)
+        setting = of_run.setting
         dataset = build_dataset(setting, default_cache(), click.echo)
         sources = {
             "baseline": notebook.source(first.source_sha),

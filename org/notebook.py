@@ -22,6 +22,7 @@ from org.writing import insert, update
 from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
 from trainer.evidence.effect import Run as SeedRun
 from trainer.patch import Patch
+from trainer.setting import Setting
 from trainer.source import source_sha
 from trainer.trial import Trial
 
@@ -83,6 +84,11 @@ class Run(Row):
     pins_json: str
     models_json: str
     baseline_sha: str
+
+    @property
+    def setting(self) -> Setting:
+        """The terms of its trials."""
+        return Setting.model_validate_json(self.setting_json)
 
 
 class Experiment(Row):

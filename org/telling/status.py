@@ -29,7 +29,7 @@ from org.telling.cells import (
     totals,
 )
 from org.telling.reports import CERTIFIED, listing
-from org.telling.results import Results, read_results, read_role_costs, setting_of
+from org.telling.results import Results, read_results, read_role_costs
 from org.timings import timing_lines
 
 REFRESH_SECONDS = 2.0
@@ -74,7 +74,7 @@ def read_audit(notebook: Notebook) -> Audit | None:
     )
     if not before or not after or len(before) + len(after) < 3:
         return None
-    run = run_spread(notebook, setting_of(notebook.runs()[-1]).profile)
+    run = run_spread(notebook, notebook.runs()[-1].setting.profile)
     share = sqrt(1 / len(before) + 1 / len(after))
     return Audit(
         validation_gain=_gain(before, after, "val_bpb"),
