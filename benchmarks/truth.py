@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 import click
 
-from org.notebook import Notebook, Run
+from org.notebook import Notebook, Run, is_lab
 from org.reading import reading
 from org.telling.results import read_results
 from trainer.dataset import Dataset, build_dataset
@@ -102,7 +102,7 @@ Example:
 @click.option("--seeds", type=click.IntRange(3), default=8, show_default=True, help="Of each.")
 def main(lab: Path, seeds: int) -> None:
     """Measure baseline and incumbent of a lab again, and hold the certified gain against that."""
-    if not (lab / "notebook.sqlite").exists():
+    if not is_lab(lab):
         sys.exit(f"{lab} is no lab: there is no notebook in it")
     with reading(Path("org.yaml"), lab) as notebook:
         first, last = notebook.incumbents()[0], notebook.incumbents()[-1]

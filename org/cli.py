@@ -108,7 +108,8 @@ def check(config_path: Path, lab: Path | None) -> None:
     while a run goes on; the exit code is 1 where something does not hold.
     """
     from org.checkup import checkup
-    from org.verifying import is_lab, verify
+    from org.notebook import is_lab
+    from org.verifying import verify
 
     findings = []
     begun = lab if lab and is_lab(lab) else None

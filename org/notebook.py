@@ -65,6 +65,11 @@ SpanKind = Literal[
 ]
 
 
+def is_lab(folder: Path) -> bool:
+    """Whether there is a lab that has begun."""
+    return (folder / NOTEBOOK_FILE).exists()
+
+
 class Row(BaseModel):
     """A row of the notebook, as a frozen record."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from org.config import Config, ModelChoice, RoleConfig
 from org.lab import Lab, LabError, exclusive
 from org.lineage import Lineage
-from org.notebook import NOTEBOOK_FILE, Notebook, Run
+from org.notebook import NOTEBOOK_FILE, Notebook, Run, is_lab
 from org.onlooker import Onlooker
 from org.recorded import go_on_replaying, recorded_model
 from roles.endpoint import KEY_VARIABLE
@@ -45,7 +45,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
     """
     _not_its_own_record(config, folder)
     with exclusive(folder):
-        last_order = _last_order(folder / NOTEBOOK_FILE)
+        last_order = _last_order(folder)
         names = device_names(config)
         stop = threading.Event()
         patience = Patience(stop, onlooker.note)
@@ -91,11 +91,11 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
             notebook.close()
 
 
-def _last_order(path: Path) -> int:
+def _last_order(folder: Path) -> int:
     """The number of the last order that was given to the runs before; 0 without a notebook."""
-    if not path.exists():
+    if not is_lab(folder):
         return 0
-    with closing(Notebook(path)) as notebook:
+    with closing(Notebook(folder / NOTEBOOK_FILE)) as notebook:
         (row,) = notebook.rows("select coalesce(max(number), 0) as last from orders")
         return int(row["last"])
 
