@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -53,12 +53,9 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         dataset = build_dataset(setting, default_cache(), onlooker.note)
         # Before the notebook: a lab that has begun has a repository, whenever it was killed.
         lineage = Lineage(folder / "lineage", folder.name)
-        notebook = Notebook(folder / NOTEBOOK_FILE)
-        try:
+        with closing(Notebook(folder / NOTEBOOK_FILE)) as notebook:
             run = _this_run(config, notebook, setting, dataset)
             purse = Purse(config.budget.dollars, notebook.dollars_at_most(run.id), stop)
-            ranks = load_ranks(dataset.tokenizer)
-            encoding = encoding_of(ranks)
             lab = Lab(
                 folder=folder,
                 config=config,
@@ -78,17 +75,24 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 purse=purse,
                 stop=stop,
                 last_order=last_order,
-                count_tokens=lru_cache(TEXTS_COUNTED)(
-                    lambda text: len(encoding.encode_ordinary(text))
-                ),
+                count_tokens=_counter(dataset),
             )
             _position_scripts(lab)
             go_on_replaying(lab)
             if incumbent := notebook.incumbent():
                 lab.publish(incumbent)
             yield lab
-        finally:
-            notebook.close()
+
+
+def _counter(dataset: Dataset) -> Callable[[str], int]:
+    """Counts the tokens of a text, and remembers those of the latest."""
+    encoding = encoding_of(load_ranks(dataset.tokenizer))
+
+    @lru_cache(TEXTS_COUNTED)
+    def count(text: str) -> int:
+        return len(encoding.encode_ordinary(text))
+
+    return count
 
 
 def _last_order(folder: Path) -> int:
