@@ -19,8 +19,8 @@ from org.desk import run
 from org.figures import counted
 from org.notebook import Notebook
 from org.opening import open_lab
-from org.results import read_results
-from org.terminal import Terminal
+from org.telling.results import read_results
+from org.telling.terminal import Terminal
 from roles.model import Answer, Brief, Reply
 from roles.records import (
     PARAGRAPH_CHARACTERS,

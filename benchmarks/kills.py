@@ -34,10 +34,10 @@ from benchmarks.table import markdown
 from benchmarks.throughput import SAID
 from org.config import load_config
 from org.desk import run
-from org.notebook import Notebook
+from org.notebook import Notebook, is_lab
 from org.onlooker import Nobody
 from org.opening import open_lab
-from org.verifying import is_lab, verify
+from org.verifying import verify
 from roles.model import Answer, Brief, Reply
 from roles.records import EngineerReads, HypothesisReads
 from tests.organizations import Organization, tiny_setting_on

@@ -20,7 +20,6 @@ from benchmarks.table import markdown
 from org.noise import pair_spread
 from org.notebook import Notebook
 from org.reading import reading
-from org.results import setting_of
 from trainer.evidence.stack import run_error
 from trainer.trial import Trial
 
@@ -126,7 +125,7 @@ def main(labs: tuple[Path, ...]) -> None:
     for lab in labs:
         with reading(Path("org.yaml"), lab) as notebook:
             trials += read(notebook)
-            errors.append(run_error(pair_spread(notebook, setting_of(notebook.runs()[-1]).profile)))
+            errors.append(run_error(pair_spread(notebook, notebook.runs()[-1].setting.profile)))
     error = fmean(errors)
     well = sum(trial.effect_bpb <= error for trial in trials)
     if well < FEWEST:

@@ -12,9 +12,9 @@ from statistics import fmean, stdev
 
 import click
 
-from org.notebook import Notebook, Run
+from org.notebook import Notebook, Run, is_lab
 from org.reading import reading
-from org.results import read_results, setting_of
+from org.telling.results import read_results
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
 from trainer.evidence.effect import Run as SeedRun
@@ -102,7 +102,7 @@ Example:
 @click.option("--seeds", type=click.IntRange(3), default=8, show_default=True, help="Of each.")
 def main(lab: Path, seeds: int) -> None:
     """Measure baseline and incumbent of a lab again, and hold the certified gain against that."""
-    if not (lab / "notebook.sqlite").exists():
+    if not is_lab(lab):
         sys.exit(f"{lab} is no lab: there is no notebook in it")
     with reading(Path("org.yaml"), lab) as notebook:
         first, last = notebook.incumbents()[0], notebook.incumbents()[-1]
@@ -110,7 +110,7 @@ def main(lab: Path, seeds: int) -> None:
             sys.exit("Nothing was certified in this lab: there is no claim to hold.")
         of_run: Run = notebook.runs()[-1]
         terms = json.loads(of_run.org_yaml)  # as it was read then, its paths and all
-        setting = setting_of(of_run)
+        setting = of_run.setting
         dataset = build_dataset(setting, default_cache(), click.echo)
         sources = {
             "baseline": notebook.source(first.source_sha),

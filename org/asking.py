@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from org.approval import Question, answer, questions
-from org.changes import changed_by, coloured
 from org.lab import Lab, LabError
 from org.notes import this_person
 from org.plain import one_line
+from org.telling.changes import changed_by, coloured
 
 LOOK_SECONDS = 0.3  # between two looks at what waits, and at what was typed
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from sqlite_utils import Database
 
 from org.notebook import Notebook
-from org.tables import insert
+from org.writing import insert
 from roles.recorded import sha_of
 
 ASKED_TOGETHER = 1000  # lines; SQLite takes 32,766 values in a question

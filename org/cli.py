@@ -108,7 +108,8 @@ def check(config_path: Path, lab: Path | None) -> None:
     while a run goes on; the exit code is 1 where something does not hold.
     """
     from org.checkup import checkup
-    from org.verifying import is_lab, verify
+    from org.notebook import is_lab
+    from org.verifying import verify
 
     findings = []
     begun = lab if lab and is_lab(lab) else None
@@ -126,8 +127,8 @@ def check(config_path: Path, lab: Path | None) -> None:
 def status(live: bool, config_path: Path, lab: Path | None) -> None:
     """Where the lab stands: what is kept, does it hold on the audit text, what goes on, how fast."""
     from org.reading import reading
-    from org.status import status as told
-    from org.status import watch
+    from org.telling.status import status as told
+    from org.telling.status import watch
 
     with reading(config_path, lab) as book:
         if live:
@@ -301,7 +302,7 @@ def notebook(context: click.Context, config_path: Path, lab: Path | None, everyt
 def list_experiments(config_path: Path, lab: Path | None, everything: bool) -> None:
     """The latest experiments, the baseline first."""
     from org.reading import reading
-    from org.reports import experiments_report
+    from org.telling.reports import experiments_report
 
     with reading(config_path, lab) as book:
         _print(experiments_report(book, everything=everything))
@@ -313,8 +314,8 @@ def list_experiments(config_path: Path, lab: Path | None, everything: bool) -> N
 @LAB
 def show(number: int, config_path: Path, lab: Path | None) -> None:
     """Everything about experiment NUMBER."""
-    from org.dossier import one_experiment
     from org.reading import reading
+    from org.telling.dossier import one_experiment
 
     with reading(config_path, lab) as book:
         _print(one_experiment(book, number))
@@ -327,7 +328,7 @@ def show(number: int, config_path: Path, lab: Path | None) -> None:
 def search(words: tuple[str, ...], config_path: Path, lab: Path | None) -> None:
     """Experiments and messages in which all WORDS occur."""
     from org.reading import reading
-    from org.search import found
+    from org.telling.search import found
 
     with reading(config_path, lab) as book:
         _print(found(book, " ".join(words)))
@@ -346,8 +347,8 @@ def search(words: tuple[str, ...], config_path: Path, lab: Path | None) -> None:
 @LAB
 def export(form: Any, config_path: Path, lab: Path | None) -> None:
     """The notebook as a table on standard output."""
-    from org.export import export as table
     from org.reading import reading
+    from org.telling.export import export as table
 
     with reading(config_path, lab) as book:
         for part in table(book, form):
@@ -372,7 +373,7 @@ def replay(
 ) -> None:
     """The discussion of experiment NUMBER, or of the latest: who said what, when, at what cost."""
     from org.reading import reading
-    from org.replay import replay as told
+    from org.telling.replay import replay as told
 
     with reading(config_path, lab) as book, suppress(KeyboardInterrupt):
         for part in told(book, number, follow=follow, everything=everything):
@@ -390,8 +391,8 @@ Examples:
 @LAB
 def diff(number: int | None, config_path: Path, lab: Path | None) -> None:
     """What changed in train.py: incumbent against baseline, or by experiment NUMBER."""
-    from org.changes import changes, coloured
     from org.reading import reading
+    from org.telling.changes import changes, coloured
 
     with reading(config_path, lab) as book:
         changed = changes(book, number)
@@ -418,8 +419,8 @@ def diff(number: int | None, config_path: Path, lab: Path | None) -> None:
 )
 def graph(config_path: Path, form: str) -> None:
     """Draw the organization chart of org.yaml."""
-    from org import drawing
     from org.config import load_config
+    from org.telling import drawing
 
     config = load_config(config_path, to_run=False)
     click.echo(drawing.mermaid(config) if form == "mermaid" else drawing.text(config))

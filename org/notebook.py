@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlite_utils import Database
 
 from org import schema
-from org.tables import insert, update
+from org.writing import insert, update
 from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
 from trainer.evidence.effect import Run as SeedRun
 from trainer.patch import Patch
@@ -63,6 +63,11 @@ BASELINE_RUNS = """
 SpanKind = Literal[
     "waited", "thought", "reviewed", "smoke-tested", "started up", "trained", "scored"
 ]
+
+
+def is_lab(folder: Path) -> bool:
+    """Whether there is a lab that has begun."""
+    return (folder / NOTEBOOK_FILE).exists()
 
 
 class Row(BaseModel):

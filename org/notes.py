@@ -7,7 +7,7 @@ import time
 
 from org.lab import LabError
 from org.notebook import Notebook, Row
-from org.tables import insert
+from org.writing import insert
 from roles import records
 
 # What has no answer yet, and is not before the director of another experiment that is open.

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from org.config import Config, ModelChoice, RoleConfig
 from org.lab import Lab, LabError, exclusive
 from org.lineage import Lineage
-from org.notebook import NOTEBOOK_FILE, Notebook, Run
+from org.notebook import NOTEBOOK_FILE, Notebook, Run, is_lab
 from org.onlooker import Onlooker
 from org.recorded import go_on_replaying, recorded_model
 from roles.endpoint import KEY_VARIABLE
@@ -45,7 +45,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
     """
     _not_its_own_record(config, folder)
     with exclusive(folder):
-        last_order = _last_order(folder / NOTEBOOK_FILE)
+        last_order = _last_order(folder)
         names = device_names(config)
         stop = threading.Event()
         patience = Patience(stop, onlooker.note)
@@ -53,12 +53,9 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
         dataset = build_dataset(setting, default_cache(), onlooker.note)
         # Before the notebook: a lab that has begun has a repository, whenever it was killed.
         lineage = Lineage(folder / "lineage", folder.name)
-        notebook = Notebook(folder / NOTEBOOK_FILE)
-        try:
+        with closing(Notebook(folder / NOTEBOOK_FILE)) as notebook:
             run = _this_run(config, notebook, setting, dataset)
             purse = Purse(config.budget.dollars, notebook.dollars_at_most(run.id), stop)
-            ranks = load_ranks(dataset.tokenizer)
-            encoding = encoding_of(ranks)
             lab = Lab(
                 folder=folder,
                 config=config,
@@ -78,9 +75,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 purse=purse,
                 stop=stop,
                 last_order=last_order,
-                count_tokens=lru_cache(TEXTS_COUNTED)(
-                    lambda text: len(encoding.encode_ordinary(text))
-                ),
+                count_tokens=_counter(dataset),
             )
             _position_scripts(lab)
             go_on_replaying(lab)
@@ -88,15 +83,24 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 lab.publish(incumbent)
             lab.read_program()  # from here on there is one, whatever a person does to the file
             yield lab
-        finally:
-            notebook.close()
 
 
-def _last_order(path: Path) -> int:
+def _counter(dataset: Dataset) -> Callable[[str], int]:
+    """Counts the tokens of a text, and remembers those of the latest."""
+    encoding = encoding_of(load_ranks(dataset.tokenizer))
+
+    @lru_cache(TEXTS_COUNTED)
+    def count(text: str) -> int:
+        return len(encoding.encode_ordinary(text))
+
+    return count
+
+
+def _last_order(folder: Path) -> int:
     """The number of the last order that was given to the runs before; 0 without a notebook."""
-    if not path.exists():
+    if not is_lab(folder):
         return 0
-    with closing(Notebook(path)) as notebook:
+    with closing(Notebook(folder / NOTEBOOK_FILE)) as notebook:
         (row,) = notebook.rows("select coalesce(max(number), 0) as last from orders")
         return int(row["last"])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from org import schema
 from org.config import load_config
 from org.lab import LabError
-from org.notebook import NOTEBOOK_FILE, Notebook
+from org.notebook import NOTEBOOK_FILE, Notebook, is_lab
 from org.trouble import telling_trouble
 
 
@@ -29,10 +29,9 @@ def reading(config_path: Path, folder: Path | None, *, writing: bool = False) ->
         LabError: there is no notebook yet, or it cannot be had: see `telling_trouble`.
     """
     folder = folder_of(config_path, folder)
-    path = folder / NOTEBOOK_FILE
-    if not path.exists():
+    if not is_lab(folder):
         raise LabError(f"there is no notebook in {folder} yet; `python -m org run` begins one")
-    with telling_trouble(folder), closing(_opened(path, writing)) as notebook:
+    with telling_trouble(folder), closing(_opened(folder / NOTEBOOK_FILE, writing)) as notebook:
         yield notebook
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from org.briefs import brief_text
 from org.lab import Lab, LabError
-from org.notebook import NOTEBOOK_FILE, Notebook
+from org.notebook import NOTEBOOK_FILE, Notebook, is_lab
 from roles.recorded import Recorded, RecordedModel
 
 # All answers of models, in order. What failed and was asked again later, or is to be, is left out:
@@ -29,9 +29,9 @@ def recorded_model(folder: Path, say: Callable[[str], None] = lambda text: None)
     Raises:
         LabError: there is no lab, or nothing was said in it yet.
     """
-    path = folder / NOTEBOOK_FILE
-    if not path.exists():
+    if not is_lab(folder):
         raise LabError(f"there is no lab to replay in {folder}: it has no {NOTEBOOK_FILE}")
+    path = folder / NOTEBOOK_FILE
 
     def brief_of(sha: str) -> str | None:
         with closing(Notebook(path)) as notebook:

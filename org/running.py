@@ -22,9 +22,9 @@ from org.lab import Lab, Stopped
 from org.opening import open_lab
 from org.plain import one_line
 from org.recorded import recorded_models
-from org.reports import experiments_report
 from org.steering import GO_ON, by, paused_by, wind_down
-from org.terminal import Terminal
+from org.telling.reports import experiments_report
+from org.telling.terminal import Terminal
 from org.trouble import Patient, telling_trouble
 
 DEPARTED = 3  # the exit code of a replay in which something else was said to someone

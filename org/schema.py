@@ -141,7 +141,7 @@ TABLES: dict[str, tuple[dict[str, type], list[tuple[str, str, str]]]] = {
     ),
     # What a person told the run from another terminal: `what` is pause, resume, stop or stop now.
     "orders": ({"number": int, "time": float, "author": str, "what": str}, []),
-    # What took how long, in wall seconds: the kinds are those of org/timings.py. Of an experiment,
+    # What took how long, in wall seconds: the kinds are `org.notebook.SpanKind`. Of an experiment,
     # unless it is NULL, and on a device, unless that is.
     "spans": (
         {

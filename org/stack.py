@@ -11,7 +11,7 @@ from typing import Literal
 
 from org.claims import NO_WORSE, claimed
 from org.notebook import Experiment, Incumbent, Notebook, Row
-from org.tables import insert, update
+from org.writing import insert, update
 from roles.quoting import at_most
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from trainer.evidence.certify import Certification

@@ -13,7 +13,7 @@ from typing import Literal
 from org.figures import day_and_clock
 from org.lab import Lab, LabError, is_held
 from org.notebook import Notebook, Row
-from org.tables import insert
+from org.writing import insert
 
 LOOK_SECONDS = 0.5  # between two looks at what people want
 LOOKS_FOR_TIME = 20  # until the time worked is kept again

@@ -45,11 +45,6 @@ RECORDS: dict[str, type[BaseModel]] = {
 ONE_RUN_EACH = ("baseline", "certify")
 
 
-def is_lab(folder: Path) -> bool:
-    """Whether there is a lab that has begun."""
-    return (folder / NOTEBOOK_FILE).exists()
-
-
 def verify(folder: Path) -> Iterator[Finding]:
     """Look at everything that a lab has on record: one finding for what holds, one for each fault."""
     # Git first: what the notebook says later can only be ahead of it.

@@ -13,9 +13,9 @@ from org.claims import claims, proven_gain
 from org.lineage import Lineage
 from org.notebook import Notebook
 from org.onlooker import Nobody
-from org.results import read_results
-from org.rows import headline
 from org.stack import Begun, Proof, begin_proof, pass_proof, proofs
+from org.telling.cells import headline
+from org.telling.results import read_results
 from roles.records import Verdict
 from tests.notebooks import RUN, Night, completed, incumbent, short_night
 from tests.organizations import Organization, plain_experiment, work

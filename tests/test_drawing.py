@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from org.config import Config, load_config
-from org.drawing import mermaid, text
 from org.graph import CHART, build_chart
+from org.telling.drawing import mermaid, text
 
 ADVISED = """\
 program: program.md

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from org.cli import main
 from org.config import Config, load_config
-from org.drawing import edges, mermaid, text
 from org.graph import build_chart
+from org.telling.drawing import edges, mermaid, text
 from tests.organizations import Organization, work
 from tests.sources import SCRIPTED
 

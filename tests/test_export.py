@@ -12,10 +12,10 @@ from typing import get_args
 
 import pytest
 
-from org import export as exporting
-from org.export import Format
 from org.notebook import Notebook
 from org.schema import TABLES
+from org.telling import export as exporting
+from org.telling.export import Format
 from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, PROGRAM, short_night
 from trainer.source import source_sha
 

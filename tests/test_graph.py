@@ -5,8 +5,8 @@ from pathlib import Path
 from langgraph.graph import END
 
 from org.config import AdviserConfig, load_config
-from org.drawing import edges, mermaid, text
 from org.graph import CHART, NODES, build_chart, chart_of
+from org.telling.drawing import edges, mermaid, text
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIG = load_config(REPOSITORY / "org.yaml", to_run=False)

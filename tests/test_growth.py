@@ -12,13 +12,14 @@ from rich.console import Console
 
 from org import digest, due, head, noise, notebook, steady
 from org.digest import ENTRY_OVERHEAD_TOKENS, make_digest
-from org.export import Format, export
 from org.notebook import Message, Notebook
-from org.replay import NEW_LONE_TRIALS, TOLD, replay
-from org.reports import CERTIFIED, LATEST, experiments_report
 from org.schema import EVENTS, TABLES, is_up_to_date
-from org.search import HITS, found
 from org.stack import stack
+from org.telling.export import Format, export
+from org.telling.hearing import NEW_LONE_TRIALS
+from org.telling.replay import TOLD, replay
+from org.telling.reports import CERTIFIED, LATEST, experiments_report
+from org.telling.search import HITS, found
 from roles.records import Hypothesis, Verdict
 from tests.notebooks import BASELINE_SCORES, RUN, Night, completed, drop, short_night
 
@@ -264,7 +265,7 @@ def test_an_export_in_pieces_is_the_same_text(
 ):
     book = short_night(tmp_path / "night.sqlite")
     whole = "".join(export(book, form))
-    for module in ("org.results", "org.export"):
+    for module in ("org.telling.results", "org.telling.export"):
         monkeypatch.setattr(f"{module}.READ_TOGETHER", 2)
     pieces = list(export(book, form))
     assert "".join(pieces) == whole
@@ -274,7 +275,7 @@ def test_an_export_in_pieces_is_the_same_text(
 def test_of_very_many_hits_the_latest_are_shown(night: Night, monkeypatch: pytest.MonkeyPatch):
     begin(night, HITS + 5)
     assert "5 more experiments" in shown(found(night.notebook, "number"))
-    monkeypatch.setattr("org.search.RANKED", HITS)
+    monkeypatch.setattr("org.telling.search.RANKED", HITS)
     told = shown(found(night.notebook, "number"))
     assert f"earlier experiments, more than {HITS} in all" in told
     assert told.index(f"{HITS + 5}  experiment") < told.index(f"{HITS + 4}  experiment")

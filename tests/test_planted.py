@@ -14,14 +14,14 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
-from org.dossier import one_experiment
-from org.export import export
 from org.notebook import Notebook
-from org.replay import replay
-from org.reports import experiments_report
-from org.search import found
 from org.stack import fail_proof
-from org.status import status
+from org.telling.dossier import one_experiment
+from org.telling.export import export
+from org.telling.replay import replay
+from org.telling.reports import experiments_report
+from org.telling.search import found
+from org.telling.status import status
 from roles.fit import fit
 from roles.model import Brief
 from roles.records import DirectorReads, Record

@@ -21,13 +21,16 @@ def part(folder: str) -> str:
 
 @pytest.mark.parametrize("folder", ["org", "roles", "trainer"])
 def test_the_tree_has_every_module_of_a_folder_and_no_other(folder: str) -> None:
-    there = {path.name for path in (ROOT / folder).glob("[!_]*.py")}
+    there = {path.name for path in (ROOT / folder).rglob("[!_]*.py")}
     assert set(re.findall(r"(?<![/\w])\w+\.py", part(folder))) == there
 
 
 def test_the_tree_has_every_folder() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert {name for name in folders if f"\n{name}/ " in TREE} == folders
+    for folder in ("org", "roles", "trainer"):
+        within = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+        assert set(re.findall(r"\n  (\w+)/ ", part(folder))) == within
 
 
 def test_every_command_that_is_named_is_there() -> None:

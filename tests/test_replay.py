@@ -13,7 +13,7 @@ from org.discussion import say
 from org.figures import clock
 from org.lab import LabError
 from org.notebook import Message, Notebook
-from org.replay import replay
+from org.telling.replay import replay
 from roles.records import Verdict
 from tests.notebooks import PLAYBOOK, RUN, Night, short_night
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from org.changes import changes, coloured
-from org.dossier import one_experiment
 from org.lab import LabError
 from org.notebook import Notebook
 from org.plain import one_line, plain
-from org.reports import experiments_report
-from org.results import read_results
-from org.search import HITS, found
+from org.telling.changes import changes, coloured
+from org.telling.dossier import one_experiment
+from org.telling.reports import experiments_report
+from org.telling.results import read_results
+from org.telling.search import HITS, found
 from roles.records import Verdict
 from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, Night, short_night
 from trainer.patch import Edit, Patch, apply_patch

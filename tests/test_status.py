@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from org.notebook import Incumbent, Message, Notebook, Run
-from org.results import read_role_costs
-from org.rows import cost_rows
-from org.status import read_audit, status
+from org.telling.cells import cost_rows
+from org.telling.results import read_role_costs
+from org.telling.status import read_audit, status
 from tests.notebooks import Night, short_night
 from trainer.setting import PROFILES
 from trainer.trial import Trial

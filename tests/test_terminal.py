@@ -8,7 +8,7 @@ from rich.console import Console
 
 from org.notebook import Experiment
 from org.stack import Proof
-from org.terminal import Terminal
+from org.telling.terminal import Terminal
 from roles.records import Decision
 from trainer.evidence.certify import Certification
 from trainer.evidence.stack import Value

@@ -1,4 +1,4 @@
-"""The experiments as rows of short texts, the same in a terminal and on a page."""
+"""What there is to tell as cells of a table and as single lines, the same in a terminal and on a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from org.figures import Cost, counted, duration, signed_percent
 from org.plain import one_line
-from org.results import Baseline, Result, Results, RoleCost, Spent, Tokens
+from org.telling.results import Baseline, Result, Results, RoleCost, Spent, Tokens
 
 COLUMNS = (
     "#",

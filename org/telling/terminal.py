@@ -14,8 +14,8 @@ from rich.text import Text
 
 from org.notebook import Experiment
 from org.plain import one_line
-from org.reports import COLOURS
 from org.stack import Proof
+from org.telling.reports import COLOURS
 from trainer.evidence.certify import Certification
 from trainer.evidence.stack import Value
 from trainer.trial import Trial

@@ -12,16 +12,8 @@ from typing import Any, Literal
 
 from org.notebook import Notebook
 from org.plain import plain
-from org.results import (
-    OF_EXPERIMENTS,
-    READ_TOGETHER,
-    Result,
-    Results,
-    read_experiments,
-    read_results,
-    windows,
-)
-from org.rows import (
+from org.schema import TABLES
+from org.telling.cells import (
     COLUMNS,
     FIGURES,
     certificates,
@@ -31,7 +23,15 @@ from org.rows import (
     title,
     totals,
 )
-from org.schema import TABLES
+from org.telling.results import (
+    OF_EXPERIMENTS,
+    READ_TOGETHER,
+    Result,
+    Results,
+    read_experiments,
+    read_results,
+    windows,
+)
 
 Format = Literal["tsv", "csv", "json", "md"]
 

@@ -7,7 +7,7 @@ from rich.text import Text
 from org.lab import LabError
 from org.notebook import Experiment, Notebook
 from org.plain import plain
-from org.results import numbered
+from org.telling.results import numbered
 from trainer.patch import diff
 
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}

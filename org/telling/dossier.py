@@ -10,14 +10,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from org.changes import changed_by, coloured
 from org.figures import clock, counted, day_and_clock, duration, effect_text, signed
 from org.notebook import Experiment, Notebook
 from org.notes import notes_of
 from org.plain import one_line, plain
-from org.reports import COLOURS, listing
-from org.results import Result, read_result
-from org.rows import title
+from org.telling.cells import title
+from org.telling.changes import changed_by, coloured
+from org.telling.reports import COLOURS, listing
+from org.telling.results import Result, read_result
 from roles.records import Direction, Hypothesis, Record
 from trainer.telemetry import digest
 from trainer.trial import Trial

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from org.notebook import Notebook
 from org.plain import one_line
-from org.reports import listing
+from org.telling.reports import listing
 
 HITS = 20  # shown of the experiments, and as many of the messages
 RANKED = 5000  # hits; of more the latest are shown, for to rank them all would take too long

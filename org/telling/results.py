@@ -11,11 +11,10 @@ from org.claims import claims, proven_gain
 from org.figures import Cost, effect_text
 from org.lab import LabError
 from org.noise import pair_spread, run_spread
-from org.notebook import Experiment, Incumbent, Notebook, Run
+from org.notebook import Experiment, Incumbent, Notebook
 from org.stack import Change, Proof, proofs, stack
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import provisional
-from trainer.setting import Setting
 
 READ_TOGETHER = 500  # experiments, where all are read one after the other
 
@@ -173,7 +172,7 @@ def read_results(
     stacked, count = stack(notebook), notebook.experiments_count()
     expected, baseline = None, None
     if first := notebook.baseline():
-        profile = setting_of(notebook.runs()[-1]).profile
+        profile = notebook.runs()[-1].setting.profile
         run, pair = run_spread(notebook, profile), pair_spread(notebook, profile)
         baseline = Baseline(first, run.bpb, _spent(_baseline_trials(notebook, first), None))
         if stacked:
@@ -268,11 +267,6 @@ def read_result(notebook: Notebook, number: int) -> Result:
     numbered(notebook, number)
     (result,) = read_experiments(notebook, number, number)
     return result
-
-
-def setting_of(run: Run) -> Setting:
-    """The terms of a run's trials."""
-    return Setting.model_validate_json(run.setting_json)
 
 
 def numbered(notebook: Notebook, number: int) -> Experiment:

@@ -19,10 +19,17 @@ from org.noise import run_spread
 from org.notebook import Notebook
 from org.notes import latest_answered, waiting_notes
 from org.plain import one_line
-from org.reports import CERTIFIED, listing
-from org.results import Results, read_results, read_role_costs, setting_of
-from org.rows import certificates, cost_rows, headline, on_the_stack, per_kept_change, totals
 from org.steering import GO_ON, by, paused_by
+from org.telling.cells import (
+    certificates,
+    cost_rows,
+    headline,
+    on_the_stack,
+    per_kept_change,
+    totals,
+)
+from org.telling.reports import CERTIFIED, listing
+from org.telling.results import Results, read_results, read_role_costs
 from org.timings import timing_lines
 
 REFRESH_SECONDS = 2.0
@@ -67,7 +74,7 @@ def read_audit(notebook: Notebook) -> Audit | None:
     )
     if not before or not after or len(before) + len(after) < 3:
         return None
-    run = run_spread(notebook, setting_of(notebook.runs()[-1]).profile)
+    run = run_spread(notebook, notebook.runs()[-1].setting.profile)
     share = sqrt(1 / len(before) + 1 / len(after))
     return Audit(
         validation_gain=_gain(before, after, "val_bpb"),

@@ -1,4 +1,4 @@
-"""The notebook as a person reads it on a terminal: all experiments, words in them, a diff."""
+"""All experiments in a table that fits a terminal, and what they came to together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.text import Text
 
 from org.figures import counted, duration
 from org.notebook import Notebook
-from org.results import Results, read_results
-from org.rows import COLUMNS, certificates, headline, on_the_stack, rows, totals
+from org.telling.cells import COLUMNS, certificates, headline, on_the_stack, rows, totals
+from org.telling.results import Results, read_results
 
 # What a colour means, wherever a decision is shown.
 COLOURS = {
