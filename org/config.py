@@ -47,7 +47,7 @@ from trainer.setting import PROFILES, ProfileName, Setting
 
 ReviewRule = Literal["any", "majority"]
 ModelKind = Literal["playbook", "openai", "scripted", "replay"]
-Step = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
+Moment = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
 
 # Names that the discussion gives to its own speakers and listeners.
 TAKEN_NAMES = (
@@ -60,7 +60,7 @@ TAKEN_NAMES = (
     "everyone",
     "person",
     "approve",
-    *get_args(Step),
+    *get_args(Moment),
 )
 
 
@@ -233,16 +233,16 @@ AnyReviewer = Annotated[
 class AdviserConfig(RoleConfig):
     """Speaks at one moment of every experiment, to everyone who comes after."""
 
-    before: Step | None = None
+    before: Moment | None = None
     """The step before which to speak."""
-    after: Annotated[Step | None, Field(validate_default=True)] = None
+    after: Annotated[Moment | None, Field(validate_default=True)] = None
     """The step after which to speak."""
 
     @field_validator("after")
     @classmethod
-    def _one_moment(cls, after: Step | None, info: ValidationInfo) -> Step | None:
+    def _one_moment(cls, after: Moment | None, info: ValidationInfo) -> Moment | None:
         if "before" in info.data and (info.data["before"] is None) == (after is None):
-            raise ValueError(f"expected a moment, before or after one of {_listed(Step)}")
+            raise ValueError(f"expected a moment, before or after one of {_listed(Moment)}")
         return after
 
     @property
