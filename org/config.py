@@ -49,7 +49,7 @@ ReviewRule = Literal["any", "majority"]
 ModelKind = Literal["playbook", "openai", "scripted", "replay"]
 Moment = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
 
-# Names that the discussion gives to its own speakers and listeners.
+# Names that the discussion gives to its own speakers and listeners, and the chart to its places.
 TAKEN_NAMES = (
     "director",
     "engineer",
@@ -59,7 +59,7 @@ TAKEN_NAMES = (
     "verdict",
     "everyone",
     "person",
-    "approve",
+    *("approve", "smoke", "certify"),
     *get_args(Moment),
 )
 

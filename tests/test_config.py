@@ -12,6 +12,7 @@ import pytest
 
 from org.certifying import SEEDS_EACH
 from org.config import Config, ConfigError, load_config, schema_text
+from org.graph import NODES
 from org.opening import models
 from roles.chat import ChatModel
 from roles.records import Category
@@ -422,6 +423,16 @@ def test_names_are_each_for_one_also_where_other_things_are_wrong(folder: Path) 
         "'optimizer' is taken already, in line 7",
         "org.yaml:9: roles.hypothesis[2].name: expected another name, "
         "'lab' means someone else in the discussion",
+    ]
+
+
+@pytest.mark.parametrize("place", NODES)
+def test_an_adviser_is_not_named_after_a_place_of_the_chart(folder: Path, place: str) -> None:
+    adviser = f"{{name: {place}, prompt: prompt.md, before: engineer}}"
+    text = changed("budget:", f"  advisers:\n    - {adviser}\nbudget:")
+    assert problems(folder, text) == [
+        "org.yaml:11: roles.advisers[0].name: expected another name, "
+        f"{place!r} means someone else in the discussion",
     ]
 
 
