@@ -43,6 +43,8 @@ from org.config_fields import (
 from org.yaml_lines import Document, KeyPath, Place, Problem
 from roles.prices import Price, price_of
 from roles.records import Paragraph
+from trainer.evidence.certify import MAX_SEEDS, MIN_SEEDS, SEEDS_EACH
+from trainer.evidence.stack import CERTIFY_EVERY
 from trainer.setting import PROFILES, ProfileName, Setting
 
 ReviewRule = Literal["any", "majority"]
@@ -333,10 +335,10 @@ class ReviewConfig(Section):
     experiment ends. Left out: as often as roles.engineer.attempts has room for."""
     baseline_runs: Annotated[int, Field(ge=2)] = 3
     """Runs of the baseline, each under its own seed, from which the noise is measured."""
-    certify_every: Annotated[int, Field(ge=1)] = 6
+    certify_every: Annotated[int, Field(ge=1)] = CERTIFY_EVERY
     """Changes on the stack before it is certified by its size: later where the proof would cost
     more than a small share of the runs since the last one."""
-    max_seeds: Annotated[int, Field(ge=2, le=10)] = 5
+    max_seeds: Annotated[int, Field(ge=MIN_SEEDS, le=SEEDS_EACH)] = MAX_SEEDS
     """Fresh seeds that a certification may take for each side."""
 
 

@@ -10,13 +10,12 @@ from typing import get_args
 
 import pytest
 
-from org.certifying import SEEDS_EACH
 from org.config import Config, ConfigError, load_config, schema_text
 from org.graph import NODES
 from org.opening import models
 from roles.chat import ChatModel
 from roles.records import Category
-from trainer.evidence.certify import MAX_SEEDS
+from trainer.evidence.certify import MAX_SEEDS, SEEDS_EACH
 from trainer.evidence.stack import CERTIFY_EVERY
 from trainer.setting import PROFILES
 

@@ -36,6 +36,9 @@ class Certification(BaseModel):
     seed: int | None = None
 
 
+SEEDS_EACH = 10  # that a certification may ever have: the next one's begin so much later
+
+
 def limit(look: int, max_seeds: int = MAX_SEEDS) -> float:
     """How many standard errors better the head must be after so many pairs, to pass.
 
