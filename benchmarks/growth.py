@@ -29,7 +29,8 @@ import yaml
 from benchmarks.filling import fill
 from benchmarks.table import markdown
 from org import measuring
-from org.config import Config, load_config
+from org.config import Config
+from org.config_reading import load_config
 from org.desk import measure_baseline, run
 from org.lab import Lab
 from org.notebook import Notebook

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import psutil
 
-from org.config import Config, ConfigError, ModelChoice, load_config
+from org.config import Config, ModelChoice
+from org.config_reading import ConfigError, load_config
 from org.figures import counted, money
 from org.lab import LabError, exclusive
 from org.opening import device_names, wall_of

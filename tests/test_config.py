@@ -10,7 +10,8 @@ from typing import get_args
 
 import pytest
 
-from org.config import Config, ConfigError, load_config, schema_text
+from org.config import Config, schema_text
+from org.config_reading import ConfigError, load_config
 from org.graph import NODES
 from org.opening import models
 from roles.chat import ChatModel
@@ -607,7 +608,7 @@ def test_somebody_of_the_starting_organization_knows_each_category() -> None:
 
 
 def test_reading_a_configuration_loads_no_heavy_library() -> None:
-    loaded = "import sys, org.config; print(*(m.partition('.')[0] for m in sys.modules))"
+    loaded = "import sys, org.config_reading; print(*(m.partition('.')[0] for m in sys.modules))"
     done = subprocess.run(
         (sys.executable, "-c", loaded), capture_output=True, text=True, check=True
     )
