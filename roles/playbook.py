@@ -40,12 +40,11 @@ class Playbook:
     """The moves of an experienced practitioner, chosen by what has paid off so far.
 
     ``device`` ("cpu", "cuda") says which of the values that train.py holds per device are turned;
-    None turns all of them. ``seed`` settles what is otherwise a tie.
+    None turns all of them.
     """
 
-    def __init__(self, device: str | None = None, seed: int = 0) -> None:
+    def __init__(self, device: str | None = None) -> None:
         self.device = device
-        self.seed = seed
 
     @property
     def name(self) -> str:
@@ -75,10 +74,10 @@ class Playbook:
     def _reply(self, brief: Brief) -> Record:
         match brief.reads:
             case DirectorReads() as reads:
-                return direct(reads, self._draw(reads.digest))
+                return direct(reads, _draw(reads.digest))
             case HypothesisReads() as reads:
                 constants = find_constants(reads.source, self.device)
-                return hypothesize(reads, constants, self._draw(reads.digest))
+                return hypothesize(reads, constants, _draw(reads.digest))
             case EngineerReads() as reads:
                 return engineer(reads, find_constants(reads.source, self.device))
             case ScreeningReads() as reads:
@@ -88,10 +87,10 @@ class Playbook:
             case AdviserReads() as reads:
                 return advise(reads)
 
-    def _draw(self, digest: Digest) -> random.Random:
-        """Chance that a second reading of the same notebook repeats."""
-        read = f"{self.seed} {len(digest.entries)} {digest.model_dump_json()}"
-        return random.Random(hashlib.sha256(read.encode()).digest())
+
+def _draw(digest: Digest) -> random.Random:
+    """Chance that a second reading of the same notebook repeats."""
+    return random.Random(hashlib.sha256(digest.model_dump_json().encode()).digest())
 
 
 # The hypothesis: the best move left in the direction.
