@@ -20,7 +20,7 @@ from roles.fit import CHARACTERS_PER_TOKEN
 from roles.model import ModelError
 from roles.prices import dollars
 from roles.scripted import ScriptedModel
-from trainer.corpus import CLIMBMIX_TRAINING_SHARDS, CorpusError
+from trainer.corpus import CorpusError, training_shards
 from trainer.dataset import build_dataset
 from trainer.devices import available_cores, find_devices
 from trainer.sandbox import explain
@@ -197,9 +197,9 @@ def _corpus(setting: Setting) -> Finding:
     except CorpusError as error:
         return Finding("corpus", False, str(error))
     except _NotPrepared:
-        size_gb = SHARD_GB * (CLIMBMIX_TRAINING_SHARDS + 1)
-        download = f"downloaded (about {size_gb:.1f} GB) and "
-        how = f"{download if setting.corpus == 'climbmix' else ''}prepared"
+        shards = training_shards(setting.corpus)
+        size_gb = SHARD_GB * (shards + 1)  # and the one that is held out
+        how = f"{f'downloaded (about {size_gb:.1f} GB) and ' if shards else ''}prepared"
         text = f"{setting.corpus} will be {how} in {cache} by the first run"
         return Finding("corpus", True, text)
     tokens = f"{dataset.train_tokens_count:,} training tokens, vocabulary {dataset.vocabulary:,}"

@@ -267,7 +267,8 @@ class TrialConfig(Section):
     profile: Literal["auto", ProfileName] = "auto"
     """cpu, gpu, or auto: gpu where there is one."""
     corpus: str | None = None
-    """kjv, climbmix, or files:PATTERN (a folder or glob of .txt or .parquet)."""
+    """kjv, climbmix, climbmix:SHARDS (so many shards of it to train on, of about 100 MB each), or
+    files:PATTERN (a folder or glob of .txt or .parquet)."""
     vocabulary: int | None = None
     """How many tokens the tokenizer has."""
     sequence_length: int | None = None
@@ -296,11 +297,21 @@ class TrialConfig(Section):
     def _is_a_corpus(cls, corpus: str | None, info: ValidationInfo) -> str | None:
         if corpus is None or corpus in ("kjv", "climbmix"):
             return corpus
-        kind, _, pattern = corpus.partition(":")
-        if kind != "files" or not pattern.strip():
-            hint = did_you_mean(kind, ("kjv", "climbmix", "files"))
-            raise ValueError(f"expected kjv, climbmix or files:PATTERN, not {corpus!r}{hint}")
-        return f"files:{from_folder(pattern, info)}"
+        kind, _, target = corpus.partition(":")
+        if kind == "files" and target.strip():
+            return f"files:{from_folder(target, info)}"
+        if kind == "climbmix" and target.isdecimal():
+            # It loads numpy: only who counts shards waits for that.
+            from trainer.corpus import CorpusError, training_shards
+
+            try:
+                training_shards(corpus)
+            except CorpusError as error:
+                raise ValueError(str(error)) from None
+            return corpus
+        expected = "expected kjv, climbmix, climbmix:SHARDS or files:PATTERN"
+        hint = did_you_mean(kind, ("kjv", "climbmix", "files"))
+        raise ValueError(f"{expected}, not {corpus!r}{hint}")
 
 
 class ReviewConfig(Section):

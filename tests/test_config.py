@@ -212,6 +212,20 @@ def test_a_trial_may_differ_from_its_profile(folder: Path) -> None:
     )
 
 
+def test_a_trial_may_train_on_a_few_shards_of_climbmix(folder: Path) -> None:
+    config = load(folder, SMALL + "trial: {corpus: 'climbmix:3'}\n")
+    assert config.setting(has_gpu=False).corpus == "climbmix:3"
+    for corpus in ("climbmix:", "climbmix:many", "climbmix:-1"):
+        assert problems(folder, SMALL + f"trial: {{corpus: '{corpus}'}}\n") == [
+            "org.yaml:11: trial.corpus: expected kjv, climbmix, climbmix:SHARDS or files:PATTERN, "
+            f"not {corpus!r} (did you mean 'climbmix'?)"
+        ]
+    for corpus in ("climbmix:0", "climbmix:6543"):
+        assert problems(folder, SMALL + f"trial: {{corpus: '{corpus}'}}\n") == [
+            f"org.yaml:11: trial.corpus: {corpus}: from 1 to 6542 training shards can be had"
+        ]
+
+
 @pytest.mark.parametrize(
     ("devices", "expected"),
     [("auto", "auto"), ("2", 2), ("[cuda:0, cuda:1]", ("cuda:0", "cuda:1"))],
@@ -260,7 +274,7 @@ budget: {hours: -1}
         "org.yaml:7: roles.hypothesis[0].temperature: expected a number, not 'hot'",
         "org.yaml:10: roles.engineer.atempts: no such key (did you mean 'attempts'?)",
         "org.yaml:12: trial.profile: expected 'auto', 'cpu' or 'gpu', not 'gpus' (did you mean 'gpu'?)",
-        "org.yaml:12: trial.corpus: expected kjv, climbmix or files:PATTERN, "
+        "org.yaml:12: trial.corpus: expected kjv, climbmix, climbmix:SHARDS or files:PATTERN, "
         "not 'kvj' (did you mean 'kjv'?)",
         "org.yaml:12: trial.vocabulary: expected at least 258, not 3",
         "org.yaml:12: trial.seconds: expected more than 0, not -1",
