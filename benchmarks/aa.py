@@ -14,7 +14,8 @@ import yaml
 from rich.console import Console
 
 from benchmarks.nulls import null_edit
-from org.config import Config, load_config
+from org.config import Config
+from org.config_reading import load_config
 from org.desk import run
 from org.figures import counted
 from org.notebook import Notebook

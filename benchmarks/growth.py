@@ -30,7 +30,8 @@ from benchmarks.filling import fill
 from benchmarks.table import markdown
 from org import measuring
 from org.baseline import measure_baseline
-from org.config import Config, load_config
+from org.config import Config
+from org.config_reading import load_config
 from org.desk import run
 from org.lab import Lab
 from org.notebook import Notebook

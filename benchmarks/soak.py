@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.table import markdown
 from benchmarks.throughput import SAID
-from org.config import load_config
+from org.config_reading import load_config
 from org.desk import run
 from org.notebook import Experiment
 from org.onlooker import Nobody

@@ -21,7 +21,8 @@ import click
 import yaml
 
 from benchmarks.table import markdown
-from org.config import Config, load_config
+from org.config import Config
+from org.config_reading import load_config
 from org.desk import run
 from org.notebook import Notebook
 from org.onlooker import Nobody

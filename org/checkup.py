@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import psutil
 
-from org.config import Config, ConfigError, ModelChoice, load_config
+from org.config import Config, ModelChoice
+from org.config_reading import ConfigError, load_config
 from org.figures import counted, money
 from org.lab import LabError, exclusive
 from org.opening import device_names, wall_of
@@ -19,7 +20,7 @@ from roles.fit import CHARACTERS_PER_TOKEN
 from roles.model import ModelError
 from roles.prices import dollars
 from roles.scripted import ScriptedModel
-from trainer.corpus import CLIMBMIX_TRAINING_SHARDS, CorpusError
+from trainer.corpus import CorpusError, training_shards
 from trainer.dataset import build_dataset
 from trainer.devices import available_cores, find_devices
 from trainer.sandbox import explain
@@ -196,9 +197,9 @@ def _corpus(setting: Setting) -> Finding:
     except CorpusError as error:
         return Finding("corpus", False, str(error))
     except _NotPrepared:
-        size_gb = SHARD_GB * (CLIMBMIX_TRAINING_SHARDS + 1)
-        download = f"downloaded (about {size_gb:.1f} GB) and "
-        how = f"{download if setting.corpus == 'climbmix' else ''}prepared"
+        shards = training_shards(setting.corpus)
+        size_gb = SHARD_GB * (shards + 1)  # and the one that is held out
+        how = f"{f'downloaded (about {size_gb:.1f} GB) and ' if shards else ''}prepared"
         text = f"{setting.corpus} will be {how} in {cache} by the first run"
         return Finding("corpus", True, text)
     tokens = f"{dataset.train_tokens_count:,} training tokens, vocabulary {dataset.vocabulary:,}"

@@ -46,7 +46,7 @@ class Commands(click.Group):
 
 def mendable() -> tuple[type[Exception], ...]:
     """What a user can mend; looked up only once something has gone wrong."""
-    from org.config import ConfigError
+    from org.config_reading import ConfigError
     from org.init import InitError
     from org.lab import LabError
     from org.lineage import LineageError
@@ -265,7 +265,7 @@ def noise(config_path: Path, lab: Path | None, runs: int) -> None:
     Runs the baseline four times --runs times: with the same seed, another order of the text, other
     first weights, and both. What was run before in the lab is found again.
     """
-    from org.config import load_config
+    from org.config_reading import load_config
     from org.repeating import repeat, report
 
     config = load_config(config_path)
@@ -419,7 +419,6 @@ def diff(number: int | None, config_path: Path, lab: Path | None) -> None:
 )
 def graph(config_path: Path, form: str) -> None:
     """Draw the organization chart of org.yaml."""
-    from org.config import load_config
     from org.telling import drawing
 
     config = load_config(config_path, to_run=False)

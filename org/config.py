@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -14,13 +13,12 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from org.config_errors import did_you_mean, problems_of
+from org.config_errors import did_you_mean
 from org.config_fields import (
     AnyPath,
     Body,
@@ -33,39 +31,21 @@ from org.config_fields import (
     TextFile,
     Url,
     Variable,
-    Where,
     expecting,
     from_folder,
     has_key,
     has_notebook,
     has_text,
 )
-from org.yaml_lines import Document, KeyPath, Place, Problem
 from roles.prices import Price, price_of
 from roles.records import Paragraph
+from trainer.evidence.certify import MAX_SEEDS, MIN_SEEDS, SEEDS_EACH
+from trainer.evidence.stack import CERTIFY_EVERY
 from trainer.setting import PROFILES, ProfileName, Setting
 
 ReviewRule = Literal["any", "majority"]
 ModelKind = Literal["playbook", "openai", "scripted", "replay"]
-Step = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
-
-# Names that the discussion gives to its own speakers and listeners.
-TAKEN_NAMES = (
-    "director",
-    "engineer",
-    "reviewer",
-    "lab",
-    "trial",
-    "verdict",
-    "everyone",
-    "person",
-    "approve",
-    *get_args(Step),
-)
-
-
-class ConfigError(Exception):
-    """org.yaml cannot be used; the text has one line for each thing that is wrong with it."""
+Moment = Literal["direct", "hypothesize", "engineer", "screen", "train", "review"]
 
 
 class Section(BaseModel):
@@ -233,16 +213,16 @@ AnyReviewer = Annotated[
 class AdviserConfig(RoleConfig):
     """Speaks at one moment of every experiment, to everyone who comes after."""
 
-    before: Step | None = None
+    before: Moment | None = None
     """The step before which to speak."""
-    after: Annotated[Step | None, Field(validate_default=True)] = None
+    after: Annotated[Moment | None, Field(validate_default=True)] = None
     """The step after which to speak."""
 
     @field_validator("after")
     @classmethod
-    def _one_moment(cls, after: Step | None, info: ValidationInfo) -> Step | None:
+    def _one_moment(cls, after: Moment | None, info: ValidationInfo) -> Moment | None:
         if "before" in info.data and (info.data["before"] is None) == (after is None):
-            raise ValueError(f"expected a moment, before or after one of {_listed(Step)}")
+            raise ValueError(f"expected a moment, before or after one of {_listed(Moment)}")
         return after
 
     @property
@@ -287,7 +267,8 @@ class TrialConfig(Section):
     profile: Literal["auto", ProfileName] = "auto"
     """cpu, gpu, or auto: gpu where there is one."""
     corpus: str | None = None
-    """kjv, climbmix, or files:PATTERN (a folder or glob of .txt or .parquet)."""
+    """kjv, climbmix, climbmix:SHARDS (so many shards of it to train on, of about 100 MB each), or
+    files:PATTERN (a folder or glob of .txt or .parquet)."""
     vocabulary: int | None = None
     """How many tokens the tokenizer has."""
     sequence_length: int | None = None
@@ -316,11 +297,21 @@ class TrialConfig(Section):
     def _is_a_corpus(cls, corpus: str | None, info: ValidationInfo) -> str | None:
         if corpus is None or corpus in ("kjv", "climbmix"):
             return corpus
-        kind, _, pattern = corpus.partition(":")
-        if kind != "files" or not pattern.strip():
-            hint = did_you_mean(kind, ("kjv", "climbmix", "files"))
-            raise ValueError(f"expected kjv, climbmix or files:PATTERN, not {corpus!r}{hint}")
-        return f"files:{from_folder(pattern, info)}"
+        kind, _, target = corpus.partition(":")
+        if kind == "files" and target.strip():
+            return f"files:{from_folder(target, info)}"
+        if kind == "climbmix" and target.isdecimal():
+            # It loads numpy: only who counts shards waits for that.
+            from trainer.corpus import CorpusError, training_shards
+
+            try:
+                training_shards(corpus)
+            except CorpusError as error:
+                raise ValueError(str(error)) from None
+            return corpus
+        expected = "expected kjv, climbmix, climbmix:SHARDS or files:PATTERN"
+        hint = did_you_mean(kind, ("kjv", "climbmix", "files"))
+        raise ValueError(f"{expected}, not {corpus!r}{hint}")
 
 
 class ReviewConfig(Section):
@@ -333,10 +324,10 @@ class ReviewConfig(Section):
     experiment ends. Left out: as often as roles.engineer.attempts has room for."""
     baseline_runs: Annotated[int, Field(ge=2)] = 3
     """Runs of the baseline, each under its own seed, from which the noise is measured."""
-    certify_every: Annotated[int, Field(ge=1)] = 6
+    certify_every: Annotated[int, Field(ge=1)] = CERTIFY_EVERY
     """Changes on the stack before it is certified by its size: later where the proof would cost
     more than a small share of the runs since the last one."""
-    max_seeds: Annotated[int, Field(ge=2, le=10)] = 5
+    max_seeds: Annotated[int, Field(ge=MIN_SEEDS, le=SEEDS_EACH)] = MAX_SEEDS
     """Fresh seeds that a certification may take for each side."""
 
 
@@ -407,33 +398,6 @@ class Config(Section):
         return Setting.model_validate({**PROFILES[profile].model_dump(), **overrides})
 
 
-def load_config(path: Path, *, to_run: bool = True) -> Config:
-    """Read an organization from its org.yaml.
-
-    With ``to_run`` the world outside the file must be ready too: program, prompts and scripts
-    there, train.py compiling, a key in the environment for every language model that needs one.
-
-    Raises:
-        ConfigError: all that is wrong, one line each: file, line, key, what was expected.
-    """
-    document = Document(_read(path))
-    problems = [*document.problems, *_name_problems(document), *_price_problems(document)]
-    problems += _rounds_problems(document)
-    config: Config | None = None
-    if () in document.places:
-        where = Where(path.parent.absolute(), to_run)
-        try:
-            config = Config.model_validate(document.places[()].value, context=where)
-        except ValidationError as error:
-            already = {(problem.line, problem.path) for problem in document.problems}
-            found = problems_of(error, document, Config)
-            problems += [one for one in found if (one.line, one.path) not in already]
-    if config is None or problems:
-        problems.sort(key=lambda problem: problem.line)
-        raise ConfigError("\n".join(f"{path}:{problem}" for problem in problems))
-    return config
-
-
 def json_schema() -> dict[str, Any]:
     """The JSON schema of org.yaml, by which an editor completes and checks it."""
     schema = Config.model_json_schema()
@@ -443,77 +407,3 @@ def json_schema() -> dict[str, Any]:
 def schema_text() -> str:
     """The JSON schema as it stands in org.schema.json."""
     return json.dumps(json_schema(), indent=2) + "\n"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        hint = "`python -m org init DIR` writes one to start from"
-        raise ConfigError(f"{path}: no such file; {hint}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text in UTF-8") from None
-
-
-def _name_problems(document: Document) -> Iterator[Problem]:
-    """Names that two would answer to. Found in the text, so that other errors do not hide them."""
-    lines: dict[str, int] = {}
-    for path, (line, name) in document.places.items():
-        is_name = len(path) == 4 and isinstance(path[2], int) and path[3] == "name"
-        if not is_name or not isinstance(name, str):
-            continue
-        if name in TAKEN_NAMES:
-            text = f"expected another name, {name!r} means someone else in the discussion"
-            yield Problem(line, path, text)
-        elif name in lines:
-            text = f"expected another name, {name!r} is taken already, in line {lines[name]}"
-            yield Problem(line, path, text)
-        lines.setdefault(name, line)
-
-
-def _rounds_problems(document: Document) -> Iterator[Problem]:
-    """More rounds of revision than there may be patches: they would never be had."""
-    path: KeyPath = ("review", "rounds")
-    usual = EngineerConfig.model_fields["attempts"].default
-    attempts = document.places.get(("roles", "engineer", "attempts"), Place(0, usual)).value
-    line, rounds = document.places.get(path, Place(0, None))
-    if isinstance(rounds, int) and isinstance(attempts, int) and rounds >= max(attempts, 1):
-        most = f"at most {max(attempts, 1) - 1}, as roles.engineer.attempts is {attempts}"
-        yield Problem(line, path, f"expected {most}, not {rounds}")
-
-
-def _price_problems(document: Document) -> Iterator[Problem]:
-    """Language models that a budget in dollars could not be kept with: of unknown price or length."""
-    if document.places.get(("budget", "dollars"), Place(0, None)).value is None:
-        return
-    for path, (line, name) in document.places.items():
-        is_model = path[-2:] == ("model", "name") or path[-1:] == ("model",)
-        if not (is_model and isinstance(name, str) and name.startswith("openai:")):
-            continue
-        block = path[:-1] if path[-1] == "name" else path
-        said = {
-            key: document.places.get((*block, key), Place(0, None)).value
-            for key in ("price", "base_url", "max_tokens")
-        }
-        url = said["base_url"] if isinstance(said["base_url"], str) else None
-        if said["price"] is None and price_of(name.removeprefix("openai:"), url) is None:
-            long = f"{{name: {name}, price: [read, written]}}"
-            yield Problem(line, path, f"expected a price, as budget.dollars is set: {long}")
-        free = said["price"] in ((0, 0), [0, 0])
-        if not free and said["max_tokens"] is None and not _bounded(document, block[:-1]):
-            yield Problem(
-                line, path, "expected max_tokens, as budget.dollars is set: how long a reply may be"
-            )
-
-
-def _bounded(document: Document, owner: KeyPath) -> bool:
-    """Whether those who use the model of a role, or the one for all, each have max_tokens."""
-    roles = [
-        path[:-1] for path in document.places if path[:1] == ("roles",) and path[-1] == "prompt"
-    ]
-    users = (
-        [owner] if owner else [each for each in roles if (*each, "model") not in document.places]
-    )
-    return all((*each, "max_tokens") in document.places for each in users)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from org.config import load_config, schema_text
+from org.config import schema_text
+from org.config_reading import load_config
 
 # The organization that this project starts from, at the top of its tree.
 STARTING_POINT = Path(__file__).parent.parent / "org.yaml"

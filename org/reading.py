@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from org import schema
-from org.config import load_config
+from org.config_reading import load_config
 from org.lab import LabError
 from org.notebook import NOTEBOOK_FILE, Notebook, is_lab
 from org.trouble import telling_trouble

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from org.asking import asking_here
-from org.config import Config, load_config
+from org.config import Config
+from org.config_reading import load_config
 from org.desk import run
 from org.figures import counted
 from org.lab import Lab, Stopped

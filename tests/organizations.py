@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import yaml
 
-from org.config import load_config
+from org.config_reading import load_config
 from org.desk import run
 from org.lab import Lab
 from org.lineage import Lineage

@@ -117,6 +117,23 @@ def test_a_corpus_is_prepared_already_or_will_be(organization: Organization):
     assert "is prepared" in after.text
 
 
+@pytest.mark.parametrize(
+    ("corpus", "how"),
+    [
+        ("kjv", "will be prepared"),
+        ("climbmix", "will be downloaded (about 1.1 GB) and prepared"),
+        ("climbmix:2", "will be downloaded (about 0.3 GB) and prepared"),
+    ],
+)
+def test_how_much_a_corpus_downloads_is_said_beforehand(
+    organization: Organization, corpus: str, how: str
+):
+    organization.lines["trial"] = f"{{profile: cpu, corpus: '{corpus}'}}"
+    found = organization.check()["corpus"]
+    assert found.ok
+    assert f"{corpus} {how}" in found.text
+
+
 def test_a_corpus_that_matches_no_file_is_a_finding(organization: Organization):
     organization.lines["trial"] = '{profile: cpu, corpus: "files:none/*.txt"}'
     found = organization.check()["corpus"]

@@ -10,7 +10,9 @@ from typing import get_args
 
 import pytest
 
-from org.config import Config, ConfigError, load_config, schema_text
+from org.config import Config, schema_text
+from org.config_reading import ConfigError, load_config
+from org.graph import NODES
 from org.opening import models
 from roles.chat import ChatModel
 from roles.records import Category
@@ -210,6 +212,20 @@ def test_a_trial_may_differ_from_its_profile(folder: Path) -> None:
     )
 
 
+def test_a_trial_may_train_on_a_few_shards_of_climbmix(folder: Path) -> None:
+    config = load(folder, SMALL + "trial: {corpus: 'climbmix:3'}\n")
+    assert config.setting(has_gpu=False).corpus == "climbmix:3"
+    for corpus in ("climbmix:", "climbmix:many", "climbmix:-1"):
+        assert problems(folder, SMALL + f"trial: {{corpus: '{corpus}'}}\n") == [
+            "org.yaml:11: trial.corpus: expected kjv, climbmix, climbmix:SHARDS or files:PATTERN, "
+            f"not {corpus!r} (did you mean 'climbmix'?)"
+        ]
+    for corpus in ("climbmix:0", "climbmix:6543"):
+        assert problems(folder, SMALL + f"trial: {{corpus: '{corpus}'}}\n") == [
+            f"org.yaml:11: trial.corpus: {corpus}: from 1 to 6542 training shards can be had"
+        ]
+
+
 @pytest.mark.parametrize(
     ("devices", "expected"),
     [("auto", "auto"), ("2", 2), ("[cuda:0, cuda:1]", ("cuda:0", "cuda:1"))],
@@ -258,7 +274,7 @@ budget: {hours: -1}
         "org.yaml:7: roles.hypothesis[0].temperature: expected a number, not 'hot'",
         "org.yaml:10: roles.engineer.atempts: no such key (did you mean 'attempts'?)",
         "org.yaml:12: trial.profile: expected 'auto', 'cpu' or 'gpu', not 'gpus' (did you mean 'gpu'?)",
-        "org.yaml:12: trial.corpus: expected kjv, climbmix or files:PATTERN, "
+        "org.yaml:12: trial.corpus: expected kjv, climbmix, climbmix:SHARDS or files:PATTERN, "
         "not 'kvj' (did you mean 'kjv'?)",
         "org.yaml:12: trial.vocabulary: expected at least 258, not 3",
         "org.yaml:12: trial.seconds: expected more than 0, not -1",
@@ -421,6 +437,16 @@ def test_names_are_each_for_one_also_where_other_things_are_wrong(folder: Path) 
         "'optimizer' is taken already, in line 7",
         "org.yaml:9: roles.hypothesis[2].name: expected another name, "
         "'lab' means someone else in the discussion",
+    ]
+
+
+@pytest.mark.parametrize("place", NODES)
+def test_an_adviser_is_not_named_after_a_place_of_the_chart(folder: Path, place: str) -> None:
+    adviser = f"{{name: {place}, prompt: prompt.md, before: engineer}}"
+    text = changed("budget:", f"  advisers:\n    - {adviser}\nbudget:")
+    assert problems(folder, text) == [
+        "org.yaml:11: roles.advisers[0].name: expected another name, "
+        f"{place!r} means someone else in the discussion",
     ]
 
 
@@ -596,7 +622,7 @@ def test_somebody_of_the_starting_organization_knows_each_category() -> None:
 
 
 def test_reading_a_configuration_loads_no_heavy_library() -> None:
-    loaded = "import sys, org.config; print(*(m.partition('.')[0] for m in sys.modules))"
+    loaded = "import sys, org.config_reading; print(*(m.partition('.')[0] for m in sys.modules))"
     done = subprocess.run(
         (sys.executable, "-c", loaded), capture_output=True, text=True, check=True
     )

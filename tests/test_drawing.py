@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from org.config import Config, load_config
+from org.config import Config
+from org.config_reading import load_config
 from org.graph import CHART, build_chart
 from org.telling.drawing import mermaid, text
 

@@ -11,7 +11,8 @@ import yaml
 from click.testing import CliRunner
 
 from org.cli import main
-from org.config import Config, load_config
+from org.config import Config
+from org.config_reading import load_config
 from org.graph import build_chart
 from org.telling.drawing import edges, mermaid, text
 from tests.organizations import Organization, work

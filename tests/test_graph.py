@@ -4,7 +4,8 @@ from pathlib import Path
 
 from langgraph.graph import END
 
-from org.config import AdviserConfig, load_config
+from org.config import AdviserConfig
+from org.config_reading import load_config
 from org.graph import CHART, NODES, build_chart, chart_of
 from org.telling.drawing import edges, mermaid, text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from org.config import load_config
+from org.config_reading import load_config
 from org.init import InitError, write_organization
 
 ROOT = Path(__file__).parent.parent

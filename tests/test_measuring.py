@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from org import measuring
-from org.config import load_config
+from org.config_reading import load_config
 from org.lab import Lab, LabError
 from org.measuring import Asker, try_out
 from org.notebook import source_sha

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from org.config import load_config
+from org.config_reading import load_config
 from org.digest import make_digest
 from org.lab import DIGEST_TOKENS
 from org.notebook import Notebook

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from org.cli import main
-from org.config import load_config
+from org.config_reading import load_config
 from org.lab import LabError
 from org.repeating import Series, all_series, histogram, repeat, report
 from tests.organizations import Organization

@@ -70,10 +70,23 @@ def open_corpus(name: str, cache_folder: Path, report: Report = lambda line: Non
         return Corpus(name, identity, split_by_hash(kjv_chapters))
     if name.startswith("files:"):
         return _files(name)
-    if re.fullmatch(r"climbmix(:\d+)?", name):
-        shards = int(name.partition(":")[2] or CLIMBMIX_TRAINING_SHARDS)
+    if shards := training_shards(name):
         return _climbmix(name, shards, cache_folder, report)
     raise CorpusError(f"corpus {name!r}: expected kjv, climbmix, climbmix:SHARDS or files:PATTERN")
+
+
+def training_shards(name: str) -> int:
+    """How many shards of climbmix the corpus of this name trains on; 0 if it is another corpus.
+
+    Raises:
+        CorpusError: there are not so many, or none was asked for.
+    """
+    if not re.fullmatch(r"climbmix(:\d+)?", name):
+        return 0
+    shards = int(name.partition(":")[2] or CLIMBMIX_TRAINING_SHARDS)
+    if not 1 <= shards <= CLIMBMIX_LAST_SHARD:
+        raise CorpusError(f"{name}: from 1 to {CLIMBMIX_LAST_SHARD} training shards can be had")
+    return shards
 
 
 def document_hash(text: str) -> int:
@@ -233,8 +246,6 @@ def _climbmix(name: str, shards: int, cache_folder: Path, report: Report) -> Cor
     A training document that is also in the last shard is left out. The URL is not part of the
     identity: a mirror holds the same shards; what was really read is pinned by its hash later.
     """
-    if not 1 <= shards <= CLIMBMIX_LAST_SHARD:
-        raise CorpusError(f"{name}: from 1 to {CLIMBMIX_LAST_SHARD} training shards can be had")
 
     def shard(number: int) -> Path:
         return _climbmix_shard(number, cache_folder / "climbmix", report)
