@@ -45,16 +45,6 @@ def kill_descendants() -> None:
             return
 
 
-def processor_seconds() -> float:
-    """Processor seconds of all processes below this one: the living, and the dead once reaped."""
-    ended = psutil.Process().cpu_times()
-    seconds = ended.children_user + ended.children_system
-    for process in _descendants():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            seconds += sum(process.cpu_times()[:4])
-    return float(seconds)
-
-
 def number_of(script: str) -> int | None:
     """The process below this one that runs ``python script``, as we know it; the topmost one."""
     for process in _descendants():

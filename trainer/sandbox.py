@@ -17,7 +17,7 @@ from pathlib import Path
 from trainer import bubblewrap, landlock, seccomp
 from trainer.breakout import try_out
 from trainer.channel import CHANNEL_VARIABLE
-from trainer.pace import HUGE_PAGES
+from trainer.pace import HUGE_PAGES, MALLOC_VARIABLES
 from trainer.wall import WALLS, start_inside
 
 # What a process below us may know of our environment: how to find programs and libraries, and the
@@ -34,14 +34,6 @@ ALLOWED_VARIABLES = (
     "CC",
     "CXX",
 )
-
-# glibc otherwise hands large blocks back to the kernel at once, and every step faults them in
-# again: 12 to 15 % more steps on a CPU, an evaluation shorter by a quarter (train.py, 6 s budget).
-MALLOC_VARIABLES = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(1 << 26),
-}
 
 PROCESS_LIMIT = 256  # of a trial; looked at from outside
 HOME_LIMIT_MB = 8192.0  # of a trial's home; looked at from outside

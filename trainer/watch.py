@@ -23,11 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, 
 from trainer import descendants, sandbox
 from trainer.challenge import ROWS_ON_CPU, ROWS_ON_CUDA, challenge, take_weights
 from trainer.channel import Channel, ChannelClosed, ChannelError, Message
+from trainer.clock import Clock
 from trainer.dataset import evaluation_rows
 from trainer.devices import available_cores
 from trainer.pace import Precedence, give_precedence, take_precedence_away
 from trainer.scorer import Rejected, RemoteModel, bits_per_byte, rows_per_batch, surprises
-from trainer.setting import Setting
 from trainer.telemetry import Curve, device_model, peak_flops_per_second
 from trainer.trial import Outcome, Request, Trial
 from trainer.wall import exit_code
@@ -100,48 +100,6 @@ class _Report(BaseModel):
 
 
 _Heard = TypeVar("_Heard", bound=BaseModel)
-
-
-class Clock:
-    """The budget of a trial, taken from outside: processor time on a CPU, wall time on a GPU."""
-
-    def __init__(self, setting: Setting, on_cpu: bool, began_at: float) -> None:
-        self.setting = setting
-        self._on_cpu = on_cpu
-        self.began_at = began_at
-        self.started_at: float | None = None
-        self.stopped_at: float | None = None
-        self._startup = 0.0
-        self._spent = 0.0
-
-    def start(self) -> float:
-        """The trial is about to see training text; gives the seconds charged for its start-up."""
-        self.started_at = time.monotonic()
-        self._startup = self._reading()
-        return self._charged(self._startup)
-
-    def stop(self) -> None:
-        """The trial has handed over its model, or has ended; only the first stop counts."""
-        if self.stopped_at is None:
-            self._spent = self.spent()
-            self.stopped_at = time.monotonic()
-
-    def spent(self) -> float:
-        """Seconds of the budget that are gone."""
-        if self.stopped_at is not None:
-            return self._spent
-        reading = self._reading()
-        if self.started_at is None:
-            return self._charged(reading)
-        return self._charged(self._startup) + reading - self._startup
-
-    def _charged(self, startup: float) -> float:
-        return max(0.0, startup - self.setting.startup_seconds)
-
-    def _reading(self) -> float:
-        if self._on_cpu:
-            return descendants.processor_seconds() / self.setting.threads
-        return time.monotonic() - self.began_at
 
 
 class Watch:
