@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from trainer.channel import Channel, ChannelClosed, ChannelError, Message
 from trainer.clock import Clock
 from trainer.dataset import evaluation_rows
 from trainer.devices import available_cores
+from trainer.endings import explain, explain_second, read_tail
 from trainer.pace import Precedence, give_precedence, take_precedence_away
 from trainer.scorer import Rejected, RemoteModel, bits_per_byte, rows_per_batch, surprises
 from trainer.telemetry import Curve, device_model, peak_flops_per_second
@@ -40,14 +39,6 @@ SECOND_PATIENCE = 2  # wall seconds per second of start-up and budget until a se
 FAREWELL_SECONDS = 10.0  # to print a summary and exit, once the score is known
 LOOK_SECONDS = (0.02, 0.5)  # the shortest and the longest time between two looks at a trial
 HANG_UP_SECONDS = 10.0  # between the end of a channel and that of its process
-TAIL_BYTES = 6000
-REASON_CHARACTERS = 300
-
-# In this order: Python, CUDA, torch's CPU allocator, cuBLAS, C++.
-_OUT_OF_MEMORY = re.compile(
-    "MemoryError|out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|bad_alloc", re.I
-)
-_CONTROL = re.compile("\x1b\\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Ending(Exception):
@@ -416,44 +407,15 @@ class Watch:
         return Ending("crashed")
 
     def _explain(self, tail: str) -> str:
-        """Why it crashed (or failed after its score), in one line, from exit code and log."""
-        code = exit_code(self._process)
         if self._second_failed and self._second:
-            words = _last_words(tail) or f"exit code {exit_code(self._second.process)}"
-            return f"asked again: a second process did not answer: {words}"
-        if self._ending.outcome == "completed":
-            return f"after its score: {_last_words(tail)}" if code else ""
-        if not code:
-            missing = "answering for its model" if self._scored_at else "handing over a model"
-            return f"train.py ended without {missing}"
-        no_room = f"out of memory: peak {self._peak_memory_mb:.0f} MB"
-        if code == -signal.SIGKILL:
-            return f"{no_room} (killed, most likely by the kernel)"
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        words = _last_words(tail) or f"exit code {code}"
-        if _OUT_OF_MEMORY.search(words):
-            return f"{no_room} ({words})"
-        return words
-
-
-def read_tail(log: Path) -> str:
-    """The end of a log as text without control characters: data to be quoted, nothing more."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _last_words(tail: str) -> str:
-    """The line that names the exception, or simply the last line."""
-    _, found, traceback = tail.rpartition("Traceback (most recent call last):\n")
-    if found:
-        for line in traceback.splitlines():
-            if line and not line[0].isspace():
-                return line[:REASON_CHARACTERS]
-    lines = tail.strip().splitlines()
-    return lines[-1].strip()[:REASON_CHARACTERS] if lines else ""
+            return explain_second(exit_code(self._second.process), tail)
+        return explain(
+            exit_code(self._process),
+            tail,
+            is_completed=self._ending.outcome == "completed",
+            was_asked=self._scored_at is not None,
+            peak_memory_mb=self._peak_memory_mb,
+        )
 
 
 def _parsed(kind: type[_Heard], message: Message) -> _Heard:
