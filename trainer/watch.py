@@ -50,8 +50,8 @@ class Ending(Exception):
         self.reason = reason
 
 
-class Run(Protocol):
-    """A process that runs train.py, as a supervisor starts it."""
+class TrialProcess(Protocol):
+    """A process that runs train.py, as a supervisor starts it: `trainer.supervisor.TrialProcess`."""
 
     home: Path
     channel: Channel
@@ -99,8 +99,8 @@ class Watch:
     def __init__(
         self,
         request: Request,
-        first: Run,
-        start_second: Callable[[], Run],
+        first: TrialProcess,
+        start_second: Callable[[], TrialProcess],
         began_at: float,
     ) -> None:
         self._request = request
@@ -116,7 +116,7 @@ class Watch:
         self._weights: int | None = None
         self._process_number: int | None = None  # while it has precedence
         self._precedence: Precedence = "none"
-        self._second: Run | None = None
+        self._second: TrialProcess | None = None
         self._second_failed = False
         self._val_bpb: float | None = None
         self._audit_bpb: float | None = None
@@ -347,7 +347,7 @@ class Watch:
         )
         return bits, bits_per_byte(bits, targets, self._token_bytes)
 
-    def _challenge(self, second: Run, committed: NDArray[np.float64]) -> None:
+    def _challenge(self, second: TrialProcess, committed: NDArray[np.float64]) -> None:
         """Ask the second process, which alone is left, once it is ready."""
         began_at = time.monotonic()
         try:
