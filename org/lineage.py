@@ -101,16 +101,11 @@ class Lineage:
         known = self._git("for-each-ref", "--format=%(objectname)", self._ref)
         return known.decode().strip() or None
 
-    def source_at(self, commit: str) -> str:
-        """The source of a commit, byte for byte.
-
-        Raises:
-            LineageError: there is no such commit.
-        """
-        return self._git("cat-file", "blob", f"{commit}:{FILE_NAME}").decode()
-
     def sources_at(self, commits: Sequence[str]) -> list[str | None]:
-        """The source of each commit, None where it is not there; one process for all of them."""
+        """The source of each commit, byte for byte, None where there is no such commit.
+
+        One process for all of them.
+        """
         asked = "".join(f"{commit}:{FILE_NAME}\n" for commit in commits).encode()
         answer, sources = self._git("cat-file", "--batch", given=asked), list[str | None]()
         at = 0

@@ -54,7 +54,7 @@ def test_kept_versions_are_told_in_the_order_in_which_they_were_kept(tmp_path: P
 )
 def test_a_source_comes_back_byte_for_byte(tmp_path: Path, source: str) -> None:
     lineage = Lineage(tmp_path, "default")
-    assert lineage.source_at(keep(lineage, source, "Change", "e1")) == source
+    assert lineage.sources_at([keep(lineage, source, "Change", "e1")]) == [source]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_commit_is_not_on_the_branch_until_it_is_published(tmp_path: Path) -> 
     baseline = keep(lineage, "a = 1\n", "Baseline", "baseline")
     commit = lineage.write("a = 2\n", "Double a", experiment_id="e1", parent=baseline)
     assert lineage.head() == baseline
-    assert lineage.source_at(commit) == "a = 2\n"
+    assert lineage.sources_at([commit]) == ["a = 2\n"]
     for _ in range(2):
         lineage.publish(commit)
         assert [kept.experiment_id for kept in lineage.log()] == ["baseline", "e1"]
@@ -110,8 +110,7 @@ def test_an_unknown_commit_is_refused_and_the_branch_stays(tmp_path: Path) -> No
     baseline = keep(lineage, "a = 1\n", "Baseline", "baseline")
     with pytest.raises(LineageError):
         lineage.publish("1" * 40)
-    with pytest.raises(LineageError):
-        lineage.source_at("1" * 40)
+    assert lineage.sources_at(["1" * 40, baseline]) == [None, "a = 1\n"]
     assert lineage.head() == baseline
 
 
@@ -169,7 +168,7 @@ def test_a_checkout_around_the_lab_and_the_users_git_settings_are_left_alone(
     lineage = Lineage(Path("labs/default/lineage"), "default")
     commit = keep(lineage, "a = 1\r\n", "Baseline", "baseline")
 
-    assert lineage.source_at(commit) == "a = 1\r\n"
+    assert lineage.sources_at([commit]) == ["a = 1\r\n"]
     assert not (tmp_path / "hooked").exists()
     after = [path for path in checkout.rglob("*") if not path.is_relative_to(lab.parent)]
     assert sorted(path.relative_to(checkout) for path in after) == before
@@ -231,9 +230,8 @@ def test_kill_9_at_any_moment_leaves_a_whole_line_of_versions(tmp_path: Path) ->
         lineage = Lineage(tmp_path, "default")
         told = [int(kept.experiment_id) for kept in lineage.log()]
         assert told == list(range(1, len(told) + 1))
-        assert [lineage.source_at(kept.commit) for kept in lineage.log()] == [
-            f"a = {number}" for number in told
-        ]
+        sources = lineage.sources_at([kept.commit for kept in lineage.log()])
+        assert sources == [f"a = {number}" for number in told]
     commit = keep(lineage, "a = 0", "At last", "last")
     assert lineage.head() == commit
 

@@ -85,22 +85,6 @@ class Dataset(BaseModel):
         return self.offsets("train")
 
     @property
-    def validation_tokens(self) -> Path:
-        return self.tokens("validation")
-
-    @property
-    def validation_offsets(self) -> Path:
-        return self.offsets("validation")
-
-    @property
-    def audit_tokens(self) -> Path:
-        return self.tokens("audit")
-
-    @property
-    def audit_offsets(self) -> Path:
-        return self.offsets("audit")
-
-    @property
     def tokenizer(self) -> Path:
         """The mergeable ranks, in tiktoken's own text format."""
         return self.folder / PINNED_FILES["tokenizer"]
