@@ -12,7 +12,6 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from org.plain import plain
@@ -37,7 +36,6 @@ class Kept(Record):
     commit: str
     experiment_id: str
     message: str
-    time: datetime
 
 
 class Lineage:
@@ -69,12 +67,11 @@ class Lineage:
         *,
         experiment_id: str,
         parent: str | None,
-        at: datetime | None = None,
     ) -> str:
         """Write a commit that no branch points to yet, and return its SHA.
 
-        ``at`` is the time of the commit, now by default; the same source, message, experiment,
-        parent and time are the same commit, however often it is written.
+        Raises:
+            LineageError: git refuses, or the repository is gone.
         """
         body = plain(message).strip() + TRAILER + experiment_id + "\n"
         blob = self._git("hash-object", "-w", "--stdin", given=source.encode()).strip()
@@ -82,7 +79,7 @@ class Lineage:
         tree = self._git("mktree", given=entry).decode().strip()
         parents = ("-p", parent) if parent else ()
         commit = self._git(
-            *("commit-tree", tree, *parents, "-F", "-"), given=body.encode(errors="replace"), at=at
+            *("commit-tree", tree, *parents, "-F", "-"), given=body.encode(errors="replace")
         )
         return commit.decode().strip()
 
@@ -124,11 +121,10 @@ class Lineage:
         """The versions on the branch, the oldest first."""
         if self.head() is None:
             return ()
-        text = self._git("log", "--reverse", "--format=%H%x00%ct%x00%B%x00", self._ref).decode()
+        text = self._git("log", "--reverse", "--format=%H%x00%B%x00", self._ref).decode()
         fields = iter(text.split("\0")[:-1])
         return tuple(
-            _kept(commit.strip(), int(seconds), body)
-            for commit, seconds, body in zip(fields, fields, fields, strict=True)
+            _kept(commit.strip(), body) for commit, body in zip(fields, fields, strict=True)
         )
 
     def _known_branch(self) -> str | None:
@@ -162,7 +158,6 @@ class Lineage:
         self,
         *arguments: str,
         given: bytes = b"",
-        at: datetime | None = None,
         lock: int | None = None,
     ) -> bytes:
         try:
@@ -171,7 +166,7 @@ class Lineage:
                 input=given,
                 capture_output=True,
                 cwd=self.folder,
-                env=self._environment(at),
+                env=self._environment(),
                 pass_fds=() if lock is None else (lock,),
             )
         except FileNotFoundError:
@@ -183,14 +178,12 @@ class Lineage:
             raise LineageError(f"git {arguments[0]} in {self.folder}: {reason}")
         return done.stdout
 
-    def _environment(self, at: datetime | None) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         """The environment without git's own variables, which may point elsewhere."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
         for who in ("AUTHOR", "COMMITTER"):
             environment[f"GIT_{who}_NAME"] = "autoresearch-org"
             environment[f"GIT_{who}_EMAIL"] = "lab@autoresearch-org.invalid"
-            if at is not None:
-                environment[f"GIT_{who}_DATE"] = f"@{int(at.timestamp())} +0000"
         return environment | {
             "GIT_DIR": str(self.folder),
             "GIT_CONFIG_GLOBAL": os.devnull,
@@ -204,7 +197,6 @@ def _branch(run: str) -> str:
     return f"lab/{plain_name or 'run'}"
 
 
-def _kept(commit: str, seconds: int, body: str) -> Kept:
+def _kept(commit: str, body: str) -> Kept:
     message, _, experiment_id = body.rstrip("\n").rpartition(TRAILER)
-    time = datetime.fromtimestamp(seconds, UTC)
-    return Kept(commit=commit, experiment_id=experiment_id, message=message, time=time)
+    return Kept(commit=commit, experiment_id=experiment_id, message=message)
