@@ -74,9 +74,10 @@ class Lab:
     wall: str
     onlooker: Onlooker
     count_tokens: Callable[[str], int]
-    patience: Patience = field(default_factory=Patience)
-    purse: Purse = field(default_factory=Purse)
-    stop: threading.Event = field(default_factory=threading.Event)
+    patience: Patience
+    purse: Purse
+    stop: threading.Event
+    last_order: int
     abandon: threading.Event = field(default_factory=threading.Event)
     going: threading.Event = field(default_factory=_set)
     moving: threading.Lock = field(default_factory=threading.Lock)
@@ -84,7 +85,6 @@ class Lab:
     referring: threading.Lock = field(default_factory=threading.Lock)
     beside: threading.Lock = field(default_factory=threading.Lock)
     opened: float = field(default_factory=time.monotonic)
-    last_order: int = 0
 
     @property
     def people(self) -> tuple[Person, ...]:
