@@ -30,7 +30,7 @@ from trainer.devices import Devices
 from trainer.setting import Setting
 
 DIGEST_TOKENS = 8000
-GLANCE_SECONDS = 0.1  # between two looks of who waits for the end of a pause whether to stop
+PERSON_LOOK_SECONDS = 0.1  # between two looks of who waits for a person: an answer, a pause's end
 
 
 class LabError(Exception):
@@ -99,7 +99,7 @@ class Lab:
 
     def wait_while_paused(self) -> None:
         """Wait until the run goes on. Raises Stopped once a stop was asked for."""
-        while not self.going.wait(GLANCE_SECONDS):
+        while not self.going.wait(PERSON_LOOK_SECONDS):
             self.check_stop()
 
     def read_program(self) -> str:
