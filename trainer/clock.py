@@ -11,7 +11,11 @@ from trainer.setting import Setting
 
 
 class Clock:
-    """The budget of a trial, taken from outside: processor time on a CPU, wall time on a GPU."""
+    """The budget of a trial, taken from outside: processor time on a CPU, wall time on a GPU.
+
+    Processor seconds count per thread of the setting. ``began_at`` is when the trial was started,
+    ``started_at`` and ``stopped_at`` when this clock was, in seconds of `time.monotonic`.
+    """
 
     def __init__(self, setting: Setting, on_cpu: bool, began_at: float) -> None:
         self._setting = setting

@@ -18,7 +18,7 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36
 
 STRAY_SECONDS = 5.0  # for the guard of a trial to end it (see `trainer.guard`)
-GLANCE_SECONDS = 0.02
+GLANCE_SECONDS = 0.02  # between two looks at whether it has
 
 
 def adopt_orphans() -> None:

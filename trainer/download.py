@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 CHUNK_BYTES = 262_144
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0  # without a byte from the server
 ATTEMPTS = 5
 BACKOFF_SECONDS = 1.0  # before the second attempt; before each further one twice as long
 RETRIED_STATUSES = frozenset({408, 425, 429}) | frozenset(range(500, 600))

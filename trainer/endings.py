@@ -1,4 +1,4 @@
-"""How a trial ended, in words: what its exit code and its log say. Knows no process and no score."""
+"""How a trial ended, in words, by its exit code and its log; knows no process and no score."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ Precedence = Literal["real time", "nice", "none"]
 # not 40 to 100. Other C libraries ignore it.
 # https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-# Likewise: glibc otherwise hands large blocks back to the kernel at once, and every step faults them
-# in again: 12 to 15 % more steps on a CPU, an evaluation shorter by a quarter (train.py, 6 s budget).
+# Likewise: glibc otherwise hands large blocks back to the kernel at once, and every step faults
+# them in again: 12 to 15 % more steps on a CPU, an evaluation shorter by a quarter (train.py, 6 s
+# budget).
 MALLOC_VARIABLES = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),

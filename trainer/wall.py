@@ -70,10 +70,10 @@ def start_inside(
 ) -> subprocess.Popen[bytes]:
     """Start a command in ``home`` behind a wall: "bubblewrap", "landlock", or "none" at all.
 
-    It may use ``devices`` (none: it runs on a CPU), write its home, and read what Python
-    needs. ``output`` and ``pass_fds`` are descriptors. ``data_mb`` bounds the
-    private memory of each of its processes, in MiB. On Linux all of it ends when the thread ends
-    that called this, or when its first process does; how that ended, `exit_code` says.
+    It may use ``devices`` (none: it runs on a CPU), write its home, and read what Python needs.
+    ``output`` and ``pass_fds`` are descriptors. ``data_mb`` bounds the private memory of each of its
+    processes, in MiB. On Linux all of it ends when the thread ends that called this, or when its
+    first process does; how that ended, `exit_code` says.
 
     Raises:
         ValueError: the home lies where a trial may read, and other trials with it.

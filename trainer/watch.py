@@ -51,7 +51,7 @@ class Ending(Exception):
 
 
 class TrialProcess(Protocol):
-    """A process that runs train.py, as a supervisor starts it: `trainer.supervisor.TrialProcess`."""
+    """A process that runs train.py, as a supervisor starts it (`trainer.supervisor`)."""
 
     home: Path
     channel: Channel
