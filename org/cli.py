@@ -419,6 +419,7 @@ def diff(number: int | None, config_path: Path, lab: Path | None) -> None:
 )
 def graph(config_path: Path, form: str) -> None:
     """Draw the organization chart of org.yaml."""
+    from org.config_reading import load_config
     from org.telling import drawing
 
     config = load_config(config_path, to_run=False)

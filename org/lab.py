@@ -30,7 +30,7 @@ from trainer.devices import Devices
 from trainer.setting import Setting
 
 DIGEST_TOKENS = 8000
-GLANCE_SECONDS = 0.1  # between two looks of who waits for the end of a pause whether to stop
+PERSON_LOOK_SECONDS = 0.1  # between two looks of who waits for a person: an answer, a pause's end
 
 
 class LabError(Exception):
@@ -74,9 +74,10 @@ class Lab:
     wall: str
     onlooker: Onlooker
     count_tokens: Callable[[str], int]
-    patience: Patience = field(default_factory=Patience)
-    purse: Purse = field(default_factory=Purse)
-    stop: threading.Event = field(default_factory=threading.Event)
+    patience: Patience
+    purse: Purse
+    stop: threading.Event
+    last_order: int
     abandon: threading.Event = field(default_factory=threading.Event)
     going: threading.Event = field(default_factory=_set)
     moving: threading.Lock = field(default_factory=threading.Lock)
@@ -84,7 +85,6 @@ class Lab:
     referring: threading.Lock = field(default_factory=threading.Lock)
     beside: threading.Lock = field(default_factory=threading.Lock)
     opened: float = field(default_factory=time.monotonic)
-    last_order: int = 0
 
     @property
     def people(self) -> tuple[Person, ...]:
@@ -99,7 +99,7 @@ class Lab:
 
     def wait_while_paused(self) -> None:
         """Wait until the run goes on. Raises Stopped once a stop was asked for."""
-        while not self.going.wait(GLANCE_SECONDS):
+        while not self.going.wait(PERSON_LOOK_SECONDS):
             self.check_stop()
 
     def read_program(self) -> str:

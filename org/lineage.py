@@ -12,7 +12,6 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from org.plain import plain
@@ -37,7 +36,6 @@ class Kept(Record):
     commit: str
     experiment_id: str
     message: str
-    time: datetime
 
 
 class Lineage:
@@ -69,12 +67,11 @@ class Lineage:
         *,
         experiment_id: str,
         parent: str | None,
-        at: datetime | None = None,
     ) -> str:
         """Write a commit that no branch points to yet, and return its SHA.
 
-        ``at`` is the time of the commit, now by default; the same source, message, experiment,
-        parent and time are the same commit, however often it is written.
+        Raises:
+            LineageError: git refuses, or the repository is gone.
         """
         body = plain(message).strip() + TRAILER + experiment_id + "\n"
         blob = self._git("hash-object", "-w", "--stdin", given=source.encode()).strip()
@@ -82,7 +79,7 @@ class Lineage:
         tree = self._git("mktree", given=entry).decode().strip()
         parents = ("-p", parent) if parent else ()
         commit = self._git(
-            *("commit-tree", tree, *parents, "-F", "-"), given=body.encode(errors="replace"), at=at
+            *("commit-tree", tree, *parents, "-F", "-"), given=body.encode(errors="replace")
         )
         return commit.decode().strip()
 
@@ -101,16 +98,11 @@ class Lineage:
         known = self._git("for-each-ref", "--format=%(objectname)", self._ref)
         return known.decode().strip() or None
 
-    def source_at(self, commit: str) -> str:
-        """The source of a commit, byte for byte.
-
-        Raises:
-            LineageError: there is no such commit.
-        """
-        return self._git("cat-file", "blob", f"{commit}:{FILE_NAME}").decode()
-
     def sources_at(self, commits: Sequence[str]) -> list[str | None]:
-        """The source of each commit, None where it is not there; one process for all of them."""
+        """The source of each commit, byte for byte, None where there is no such commit.
+
+        One process for all of them.
+        """
         asked = "".join(f"{commit}:{FILE_NAME}\n" for commit in commits).encode()
         answer, sources = self._git("cat-file", "--batch", given=asked), list[str | None]()
         at = 0
@@ -129,11 +121,10 @@ class Lineage:
         """The versions on the branch, the oldest first."""
         if self.head() is None:
             return ()
-        text = self._git("log", "--reverse", "--format=%H%x00%ct%x00%B%x00", self._ref).decode()
+        text = self._git("log", "--reverse", "--format=%H%x00%B%x00", self._ref).decode()
         fields = iter(text.split("\0")[:-1])
         return tuple(
-            _kept(commit.strip(), int(seconds), body)
-            for commit, seconds, body in zip(fields, fields, fields, strict=True)
+            _kept(commit.strip(), body) for commit, body in zip(fields, fields, strict=True)
         )
 
     def _known_branch(self) -> str | None:
@@ -167,7 +158,6 @@ class Lineage:
         self,
         *arguments: str,
         given: bytes = b"",
-        at: datetime | None = None,
         lock: int | None = None,
     ) -> bytes:
         try:
@@ -176,7 +166,7 @@ class Lineage:
                 input=given,
                 capture_output=True,
                 cwd=self.folder,
-                env=self._environment(at),
+                env=self._environment(),
                 pass_fds=() if lock is None else (lock,),
             )
         except FileNotFoundError:
@@ -188,14 +178,12 @@ class Lineage:
             raise LineageError(f"git {arguments[0]} in {self.folder}: {reason}")
         return done.stdout
 
-    def _environment(self, at: datetime | None) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         """The environment without git's own variables, which may point elsewhere."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
         for who in ("AUTHOR", "COMMITTER"):
             environment[f"GIT_{who}_NAME"] = "autoresearch-org"
             environment[f"GIT_{who}_EMAIL"] = "lab@autoresearch-org.invalid"
-            if at is not None:
-                environment[f"GIT_{who}_DATE"] = f"@{int(at.timestamp())} +0000"
         return environment | {
             "GIT_DIR": str(self.folder),
             "GIT_CONFIG_GLOBAL": os.devnull,
@@ -209,7 +197,6 @@ def _branch(run: str) -> str:
     return f"lab/{plain_name or 'run'}"
 
 
-def _kept(commit: str, seconds: int, body: str) -> Kept:
+def _kept(commit: str, body: str) -> Kept:
     message, _, experiment_id = body.rstrip("\n").rpartition(TRAILER)
-    time = datetime.fromtimestamp(seconds, UTC)
-    return Kept(commit=commit, experiment_id=experiment_id, message=message, time=time)
+    return Kept(commit=commit, experiment_id=experiment_id, message=message)

@@ -10,7 +10,7 @@ from org.approval import answer_to, questions
 from org.config import HypothesisConfig, RoleConfig, Roles
 from org.discussion import OnRecord, id_of, say
 from org.head import below, head_sha, head_value, judge, search_seed
-from org.lab import GLANCE_SECONDS, Lab
+from org.lab import PERSON_LOOK_SECONDS, Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.notes import answer_notes, notes_of, take_notes
 from org.reference import measure_reference
@@ -105,7 +105,7 @@ class Step:
                         self.experiment.desk, f"{self.what}: waits for a person"
                     )
             while (answer := answer_to(self.notebook, self.experiment.id, self.name)) is None:
-                self.lab.stop.wait(GLANCE_SECONDS)
+                self.lab.stop.wait(PERSON_LOOK_SECONDS)
                 self.lab.check_stop()
         return answer
 

@@ -252,7 +252,7 @@ def kept_sources(organization: Organization) -> list[str]:
     assert [each.commit for each in log[1:]] == [row["commit_sha"] for row in kept]
     assert [each.experiment_id for each in log[1:]] == [row["experiment"] for row in kept]
     assert [decisions[row["experiment"]] for row in rows] == [row["standing"] for row in rows]
-    assert [lineage.source_at(each.commit) for each in log] == [baseline, *sources]
+    assert lineage.sources_at([each.commit for each in log]) == [baseline, *sources]
     assert len(incumbents) == 1 + passed[0]["n"]
     assert lineage.head() == incumbents[-1].commit_sha
     assert (organization.lab / "train.py").read_bytes() == proven.encode()

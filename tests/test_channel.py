@@ -86,11 +86,14 @@ def test_descriptors_that_nobody_asked_for_are_not_taken(ends: Ends) -> None:
     os.close(reading)
 
 
-def test_an_end_that_is_gone_or_does_not_listen_is_an_error(ends: Ends) -> None:
+def test_an_end_that_is_gone_or_does_not_listen_is_an_error(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
     channel, other = ends
+    monkeypatch.setattr("trainer.channel.SEND_SECONDS", 0.01)
     with pytest.raises(ChannelError, match="nothing was read"):
         for _ in range(100):
-            channel.send("much", {"text": "x" * 100_000}, seconds=0.01)
+            channel.send("much", {"text": "x" * 100_000})
     other.close()
     with pytest.raises(ChannelClosed):
         channel.receive(10)

@@ -222,9 +222,9 @@ def test_a_damaged_folder_is_no_dataset_and_is_prepared_again(text: Path, tmp_pa
 
 def test_a_change_of_one_bit_is_found_and_named(text: Path, tmp_path: Path) -> None:
     dataset = build(text, tmp_path)
-    changed = bytearray(dataset.audit_tokens.read_bytes())
+    changed = bytearray(dataset.tokens("audit").read_bytes())
     changed[5] ^= 1
-    dataset.audit_tokens.write_bytes(changed)
+    dataset.tokens("audit").write_bytes(changed)
     assert load_dataset(dataset.folder) == dataset
     assert {line.partition(":")[0] for line in verify_dataset(dataset)} == {"audit.tokens"}
 
@@ -237,7 +237,7 @@ def test_a_file_changed_together_with_its_manifest_is_found_by_the_pins(
     manifest = json.loads(path.read_text())
     manifest["files"]["train.tokens"] = manifest["files"]["audit.tokens"]
     path.write_text(json.dumps(manifest))
-    dataset.train_tokens.write_bytes(dataset.audit_tokens.read_bytes())
+    dataset.train_tokens.write_bytes(dataset.tokens("audit").read_bytes())
     (line,) = verify_dataset(dataset)
     assert line.startswith("train.tokens: ")
     assert dataset.pins["train"] in line

@@ -15,6 +15,7 @@ from trainer.descendants import folder_mb
 TREE = """
 import os, subprocess, sys, time
 from trainer import descendants
+from trainer.clock import processor_seconds
 
 descendants.adopt_orphans()
 detached = '''
@@ -29,7 +30,7 @@ burning = "import time; e = time.process_time() + 0.3\\nwhile time.process_time(
 subprocess.run([sys.executable, "-c", burning])
 child = subprocess.Popen([sys.executable, "-c", detached], stdout=subprocess.PIPE, text=True)
 daemon = child.stdout.readline().strip()
-print(daemon, descendants.processor_seconds(), descendants.memory_mb(), descendants.process_count())
+print(daemon, processor_seconds(), descendants.memory_mb(), descendants.process_count())
 descendants.kill_descendants()
 """
 

@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
         self.knows_ranges = True
         self.announced = ""
         self.url = f"http://127.0.0.1:{self.server_address[1]}/file"
+        self.url_of_the_hub = self.url.replace("/file", "/moved")  # announces a checksum
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -67,6 +68,11 @@ class Answer(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.download.BACKOFF_SECONDS", 0.0)
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as server:
@@ -82,7 +88,6 @@ def test_a_file_arrives_whole_and_alone(server: Server, tmp_path: Path) -> None:
     path = download(
         server.url,
         tmp_path / "new folder" / "file",
-        sha256=SHA256,
         progress=lambda received, total: seen.append((received, total)),
     )
     assert path.read_bytes() == CONTENT
@@ -102,17 +107,20 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(
     server: Server, tmp_path: Path
 ) -> None:
     server.breaks_off_after = [300_000, 500_000]
-    path = download(server.url, tmp_path / "file", backoff_seconds=0)
+    path = download(server.url, tmp_path / "file")
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-", "bytes=800000-"]
 
 
-def test_a_later_call_goes_on_with_what_an_earlier_one_left(server: Server, tmp_path: Path) -> None:
+def test_a_later_call_goes_on_with_what_an_earlier_one_left(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.download.ATTEMPTS", 1)
     server.breaks_off_after = [300_000]
     with pytest.raises(DownloadError, match="broke off after 300000 of 1000000 bytes"):
-        download(server.url, tmp_path / "file", attempts=1)
+        download(server.url, tmp_path / "file")
     assert not (tmp_path / "file").exists()
-    path = download(server.url, tmp_path / "file", sha256=SHA256)
+    path = download(server.url, tmp_path / "file")
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-"]
 
@@ -122,40 +130,40 @@ def test_a_server_that_knows_no_ranges_is_read_from_the_start(
 ) -> None:
     server.knows_ranges = False
     server.breaks_off_after = [300_000]
-    path = download(server.url, tmp_path / "file", backoff_seconds=0)
+    path = download(server.url, tmp_path / "file")
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-"]
 
 
-def test_a_wrong_checksum_leaves_no_file(server: Server, tmp_path: Path) -> None:
+def test_another_file_than_the_hub_announces_on_its_redirect_leaves_none(
+    server: Server, tmp_path: Path
+) -> None:
+    server.announced = "0" * 64
     with pytest.raises(DownloadError, match="the checksum is"):
-        download(server.url, tmp_path / "file", sha256="0" * 64)
+        download(server.url_of_the_hub, tmp_path / "file")
     assert not (tmp_path / "file").exists()
     assert len(server.ranges) == 1
 
 
 def test_a_wrong_beginning_is_thrown_away(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(b"of another file")
-    path = download(server.url, tmp_path / "file", sha256=SHA256, backoff_seconds=0)
+    server.announced = SHA256
+    path = download(server.url_of_the_hub, tmp_path / "file")
     assert path.read_bytes() == CONTENT
     assert server.ranges == ["bytes=15-", None]
 
 
 def test_a_beginning_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(bytes(len(CONTENT) + 1))
-    path = download(server.url, tmp_path / "file", backoff_seconds=0)
+    path = download(server.url, tmp_path / "file")
     assert path.read_bytes() == CONTENT
 
 
-def test_the_checksum_that_the_hub_announces_on_its_redirect_is_checked(
+def test_the_file_that_the_hub_announces_on_its_redirect_is_taken(
     server: Server, tmp_path: Path
 ) -> None:
-    moved = server.url.replace("/file", "/moved")
     server.announced = SHA256
-    assert download(moved, tmp_path / "file").read_bytes() == CONTENT
-    server.announced = "0" * 64
-    with pytest.raises(DownloadError, match="the checksum is"):
-        download(moved, tmp_path / "other")
+    assert download(server.url_of_the_hub, tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_a_refusal_is_not_asked_again(server: Server, tmp_path: Path) -> None:
@@ -167,15 +175,15 @@ def test_a_refusal_is_not_asked_again(server: Server, tmp_path: Path) -> None:
 
 def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
-    path = download(server.url, tmp_path / "file", backoff_seconds=0)
+    path = download(server.url, tmp_path / "file")
     assert path.read_bytes() == CONTENT
 
 
 def test_patience_ends_after_the_last_attempt(server: Server, tmp_path: Path) -> None:
-    server.statuses = [500, 500, 500]
-    with pytest.raises(DownloadError, match="500 Internal Server Error; given up after 2 attempts"):
-        download(server.url, tmp_path / "file", attempts=2, backoff_seconds=0)
-    assert len(server.ranges) == 2
+    server.statuses = [500] * 6
+    with pytest.raises(DownloadError, match="500 Internal Server Error; given up after 5 attempts"):
+        download(server.url, tmp_path / "file")
+    assert len(server.ranges) == 5
 
 
 def test_nobody_at_the_address_is_an_error_of_one_line(tmp_path: Path) -> None:
@@ -183,7 +191,7 @@ def test_nobody_at_the_address_is_an_error_of_one_line(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/file"
         with pytest.raises(DownloadError, match="refused") as error:
-            download(url, tmp_path / "file", attempts=2, backoff_seconds=0)
+            download(url, tmp_path / "file")
     assert "\n" not in str(error.value)
 
 

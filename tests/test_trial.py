@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import os
@@ -23,9 +24,17 @@ import psutil
 import pytest
 
 from tests import sources
+from trainer.challenge import challenge
+from trainer.clock import Clock, processor_seconds
 from trainer.dataset import Dataset, evaluation_rows
+from trainer.loader import batches
+from trainer.pace import MALLOC_VARIABLES, give_precedence
+from trainer.packing import pack
+from trainer.sandbox import trial_environment
+from trainer.scorer import surprises
 from trainer.setting import Setting
-from trainer.trial import Trial, TrialAbandoned, TrialLost, run_trial
+from trainer.trial import PINNED_CODE, Trial, TrialAbandoned, TrialLost, run_trial
+from trainer.watch import Watch
 
 Try = Callable[..., Trial]
 
@@ -115,6 +124,25 @@ def test_a_trial_that_learns_is_told_its_score_and_everything_about_it_is_record
     assert (folder / "train.py").read_text() == sources.UNIGRAM
     assert trial.log_tail in (folder / "log.txt").read_text()
     assert attempt(sources.UNIGRAM, "same seed").val_bpb == trial.val_bpb
+
+
+@pytest.mark.parametrize(
+    "decides",
+    [
+        *(Clock, processor_seconds, Watch, give_precedence),
+        *(batches, pack, surprises, challenge),
+    ],
+)
+def test_the_code_that_decides_how_much_is_learned_and_how_it_is_scored_is_pinned(
+    decides: Any,
+) -> None:
+    assert Path(inspect.getfile(decides)).name in PINNED_CODE
+
+
+def test_a_trial_gets_its_memory_in_the_way_that_is_pinned(tmp_path: Path) -> None:
+    for device in ("cpu:0", "cuda:0"):
+        given = trial_environment(tmp_path, device, threads=1)
+        assert MALLOC_VARIABLES.items() <= given.items()
 
 
 PEEK = """

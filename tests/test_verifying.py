@@ -290,7 +290,9 @@ def test_a_branch_or_a_train_py_that_lags_is_named_once_the_run_has_ended(lab: P
     lineage = Lineage(lab / "lineage", lab.name)
     baseline, kept = lineage.log()
     lineage.publish(baseline.commit)
-    (lab / "train.py").write_text(lineage.source_at(baseline.commit))
+    (source,) = lineage.sources_at([baseline.commit])
+    assert source
+    (lab / "train.py").write_text(source)
     assert faults(lab) == [
         f"experiment 1: its commit {kept.commit} is not on the branch",
         f"{lab / 'train.py'} is not the incumbent",

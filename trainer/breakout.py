@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trainer.wall import start_inside
 
-TRY_SECONDS = 30.0
+TRY_SECONDS = 30.0  # for all that is done inside; it takes 0.3 s
 
 # It prints what is wrong, line by line.
 INSIDE = """

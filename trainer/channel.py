@@ -52,20 +52,18 @@ class Channel:
         kind: str,
         values: Mapping[str, object] = {},
         descriptors: Sequence[int] = (),
-        *,
-        seconds: float = SEND_SECONDS,
     ) -> None:
-        """Send one message; give up when the other side does not take it within ``seconds``.
+        """Send one message; give up when the other side does not take it within `SEND_SECONDS`.
 
         Raises:
             ChannelError: it is gone, or did not read in time.
         """
         text = json.dumps({**values, "kind": kind, "descriptors": len(descriptors)}).encode()
         unsent = memoryview(_SIZE.pack(len(text)) + text)
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + SEND_SECONDS
         while unsent:
             if not _ready([], [self._end], deadline):
-                raise ChannelError(f"nothing was read from the channel for {seconds:g} s")
+                raise ChannelError(f"nothing was read from the channel for {SEND_SECONDS:g} s")
             try:
                 # Descriptors travel with the first byte; what is left follows without them.
                 count = socket.send_fds(self._end, [unsent], descriptors)

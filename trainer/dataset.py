@@ -38,7 +38,7 @@ LAYOUT = 1  # raise it when the same inputs shall give other files
 TOKENIZER_CHARACTERS = 1_000_000_000  # of training text that the tokenizer is trained on, at most
 BATCH_CHARACTERS = 4_000_000  # encoded at a time
 EVALUATION_ROWS_AT_LEAST = 4
-PROGRESS_SECONDS = 5.0
+PROGRESS_SECONDS = 5.0  # between two lines of a report
 
 MANIFEST = "manifest.json"
 PINNED_FILES = {
@@ -78,27 +78,13 @@ class Dataset(BaseModel):
 
     @property
     def train_tokens(self) -> Path:
+        """See `tokens`."""
         return self.tokens("train")
 
     @property
     def train_offsets(self) -> Path:
+        """See `offsets`."""
         return self.offsets("train")
-
-    @property
-    def validation_tokens(self) -> Path:
-        return self.tokens("validation")
-
-    @property
-    def validation_offsets(self) -> Path:
-        return self.offsets("validation")
-
-    @property
-    def audit_tokens(self) -> Path:
-        return self.tokens("audit")
-
-    @property
-    def audit_offsets(self) -> Path:
-        return self.offsets("audit")
 
     @property
     def tokenizer(self) -> Path:

@@ -18,7 +18,7 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36
 
 STRAY_SECONDS = 5.0  # for the guard of a trial to end it (see `trainer.guard`)
-GLANCE_SECONDS = 0.02
+GLANCE_SECONDS = 0.02  # between two looks at whether it has
 
 
 def adopt_orphans() -> None:
@@ -43,16 +43,6 @@ def kill_descendants() -> None:
                 pass
         except ChildProcessError:
             return
-
-
-def processor_seconds() -> float:
-    """Processor seconds of all processes below this one: the living, and the dead once reaped."""
-    ended = psutil.Process().cpu_times()
-    seconds = ended.children_user + ended.children_system
-    for process in _descendants():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            seconds += sum(process.cpu_times()[:4])
-    return float(seconds)
 
 
 def number_of(script: str) -> int | None:

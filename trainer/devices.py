@@ -53,6 +53,9 @@ class Devices:
     go wrong is looked at, and may be set aside.
     Who holds a device holds the lock on its file in ``folder``, which shuts out threads and
     processes alike; the threads of one process wait for it in one line.
+
+    Raises:
+        ValueError: there is no name, or one twice.
     """
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:

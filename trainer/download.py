@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 CHUNK_BYTES = 262_144
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0  # without a byte from the server
+ATTEMPTS = 5
+BACKOFF_SECONDS = 1.0  # before the second attempt; before each further one twice as long
 RETRIED_STATUSES = frozenset({408, 425, 429}) | frozenset(range(500, 600))
 
 Progress = Callable[[int, int | None], None]
@@ -35,19 +37,15 @@ def download(
     url: str,
     path: Path,
     *,
-    sha256: str | None = None,
     progress: Progress = lambda received, total: None,
-    attempts: int = 5,
-    backoff_seconds: float = 1.0,
 ) -> Path:
     """Fetch ``url`` to ``path``, unless ``path`` is there already.
 
     What has arrived is kept in ``path`` + ``.part`` and asked for no second time, in this call or
-    a later one. Only a whole file with the right checksum gets the name ``path``. Where no
-    ``sha256`` (hex digits) is given, the one that the Hugging Face hub sends along (the header
-    X-Linked-ETag, on its redirect) is used. ``progress`` is told the bytes here so far and the
-    bytes in all (None where the server does not say). The pause before each further attempt
-    doubles. Of two processes that want the same file, the second waits for the first.
+    a later one. Only a whole file gets the name ``path``, with the right checksum where the server
+    sends a SHA-256 along, as the Hugging Face hub does (the header X-Linked-ETag, on its redirect).
+    ``progress`` is told the bytes here so far and the bytes in all (None where the server does not
+    say). Of two processes that want the same file, the second waits for the first.
 
     Raises:
         DownloadError: the server refuses, every attempt broke off, or the checksum is wrong.
@@ -62,20 +60,20 @@ def download(
             part.unlink(missing_ok=True)
             return path
         reason = ""
-        for attempt in range(attempts):
+        for attempt in range(ATTEMPTS):
             if attempt:
-                time.sleep(backoff_seconds * 2 ** (attempt - 1))
+                time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
             try:
-                _fetch_rest(url, file, sha256, progress)
+                _fetch_rest(url, file, progress)
             except _BrokenOffError as error:
                 reason = str(error)
                 continue
             part.replace(path)
             return path
-    raise DownloadError(f"{url}: {reason}; given up after {attempts} attempts")
+    raise DownloadError(f"{url}: {reason}; given up after {ATTEMPTS} attempts")
 
 
-def _fetch_rest(url: str, file: BufferedRandom, sha256: str | None, progress: Progress) -> None:
+def _fetch_rest(url: str, file: BufferedRandom, progress: Progress) -> None:
     """Append to ``file`` what it lacks, and check the whole."""
     resumed_at = file.seek(0, os.SEEK_END)
     redirects = _Redirects()
@@ -101,7 +99,7 @@ def _fetch_rest(url: str, file: BufferedRandom, sha256: str | None, progress: Pr
         file.flush()
     if total is not None and received != total:
         raise _BrokenOffError(f"broke off after {received} of {total} bytes")
-    _check(url, file, sha256 or announced, fresh=not resumed_at)
+    _check(url, file, announced, fresh=not resumed_at)
 
 
 def _open(url: str, start: int, redirects: _Redirects) -> http.client.HTTPResponse:

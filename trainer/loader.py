@@ -88,7 +88,8 @@ def batches(
 
     ``tokens`` and ``offsets`` are as `pack` takes them: best memory-mapped. ``ahead`` batches are
     packed beforehand by a thread. By default that is done on CUDA only, while the GPU computes. On
-    a CPU packing a batch takes microseconds, and a thread would take them from the same cores.
+    a CPU packing a batch takes microseconds, and a thread would take them from the same cores:
+    there only tests ask for it, which have no GPU.
     """
     target = torch.device(device)
     if target.type == "cuda" and target.index is None:

@@ -1,4 +1,4 @@
-"""Makes a processor second of a trial worth more nearly the same, whatever else the machine does.
+"""Makes a second of a trial worth more, and more nearly the same, whatever else the machine does.
 
 A trial that shares its core needs 10 to 25 % more processor seconds for the same step
 (`python -m benchmarks.clock`). Weighing its seconds by how long a small reference work takes does
@@ -20,6 +20,14 @@ Precedence = Literal["real time", "nice", "none"]
 # not 40 to 100. Other C libraries ignore it.
 # https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# Likewise: glibc otherwise hands large blocks back to the kernel at once, and every step faults
+# them in again: 12 to 15 % more steps on a CPU, an evaluation shorter by a quarter (train.py, 6 s
+# budget).
+MALLOC_VARIABLES = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
 
 NICEST = -20
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from trainer import bubblewrap, landlock, seccomp
 from trainer.breakout import try_out
 from trainer.channel import CHANNEL_VARIABLE
-from trainer.pace import HUGE_PAGES
-from trainer.wall import WALLS, start_inside
+from trainer.pace import HUGE_PAGES, MALLOC_VARIABLES
+from trainer.wall import CUDA_DEVICES, WALLS, start_inside
 
 # What a process below us may know of our environment: how to find programs and libraries, and the
 # language. No key, no token, no address is among them.
@@ -35,25 +35,9 @@ ALLOWED_VARIABLES = (
     "CXX",
 )
 
-# glibc otherwise hands large blocks back to the kernel at once, and every step faults them in
-# again: 12 to 15 % more steps on a CPU, an evaluation shorter by a quarter (train.py, 6 s budget).
-MALLOC_VARIABLES = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(1 << 26),
-}
-
 PROCESS_LIMIT = 256  # of a trial; looked at from outside
 HOME_LIMIT_MB = 8192.0  # of a trial's home; looked at from outside
 SPARE_GB = 1.0  # private memory that is reserved and not used: stacks, arenas, what malloc keeps
-
-# The one place that says what CUDA opens: https://docs.nvidia.com/cuda/. Which of the GPUs a trial
-# uses CUDA_VISIBLE_DEVICES says; the nodes are of all. Not tried on a machine that has one.
-CUDA_DEVICES = (
-    *(f"/dev/nvidia{number}" for number in range(16)),
-    *("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
-    "/dev/nvidia-caps",
-)
 
 _LINUX = sys.platform == "linux"
 

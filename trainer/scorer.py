@@ -154,7 +154,14 @@ class RemoteModel:
         answer_seconds: float,
         weights: int | None = None,
     ) -> None:
-        """Tell the process where its answers go; ``weights`` is a file that it must load first."""
+        """Tell the process where its answers go.
+
+        ``weights`` is the descriptor of a file that it must load first; ``answer_seconds`` is how
+        long all answers together may take, in wall seconds from now on.
+
+        Raises:
+            ChannelError: it is gone, or does not listen; `ask` and `logits` say so, too.
+        """
         self._channel = channel
         self._vocabulary = vocabulary
         self._deadline = time.monotonic() + answer_seconds

@@ -225,9 +225,8 @@ def program(
     """The filter for a machine (``x86_64`` or ``aarch64``), as instructions of classic BPF.
 
     Alone in namespaces a trial may have sockets, otherwise only pairs that are connected from the
-    start, and with a GPU such that nobody will ever be connected to. ``only_signals``
-    names the one process that it may send signals to, for kernels where
-    Landlock does not see to that.
+    start, and with a GPU such that nobody will ever be connected to. ``only_signals`` names the one
+    process that it may send signals to, for kernels where Landlock does not see to that.
     """
     column = list(_ARCHITECTURES).index(machine)
     numbers = {name: both[column] for name, both in NUMBERS.items() if both[column] or not column}

@@ -84,7 +84,7 @@ class Log:
             self._left_out_bytes += dropped
 
 
-class Run:
+class TrialProcess:
     """One process that runs train.py in an empty home of its own, with a channel and a log."""
 
     def __init__(self, folder: Path, request: dict[str, Any], home: str, log: str) -> None:
@@ -96,7 +96,7 @@ class Run:
         shutil.copy(folder / "train.py", self.home)
         self._request = request
 
-    def start(self, *, challenge: bool = False) -> Run:
+    def start(self, *, challenge: bool = False) -> TrialProcess:
         """Start the process; its terms, the first message, tell it which of the two it is."""
         ours, its = socket.socketpair()
         self.channel = Channel(ours)
@@ -140,8 +140,8 @@ def supervise(folder: Path) -> None:
     request = json.loads((folder / "request.json").read_text())
     descendants.adopt_orphans()
     smoke = request["smoke"]
-    first = Run(folder, request, "smoke" if smoke else "work", "log.txt")
-    second = Run(folder, request, "challenge", "challenge.txt")
+    first = TrialProcess(folder, request, "smoke" if smoke else "work", "log.txt")
+    second = TrialProcess(folder, request, "challenge", "challenge.txt")
     began_at = time.monotonic()
     try:
         first.start(challenge=smoke)
@@ -159,9 +159,9 @@ def supervise(folder: Path) -> None:
         watch.until_the_end()
     finally:
         descendants.kill_descendants()
-        for run in (first, second):
-            run.log.end()
-            shutil.rmtree(run.home, ignore_errors=True)
+        for each in (first, second):
+            each.log.end()
+            shutil.rmtree(each.home, ignore_errors=True)
     trial = watch.trial(folder / "log.txt", folder / "challenge.txt")
     (folder / "challenge.txt").unlink()
     write_whole(folder / "trial.json", trial.model_dump_json())

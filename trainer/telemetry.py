@@ -38,7 +38,7 @@ PEAK_FLOPS_PER_SECOND = {
     "RTX 5090": 209e12,
 }
 
-Point = tuple[float, float]
+Point = tuple[float, float]  # share of the budget spent, training loss in nats per token
 
 
 class Curve:
@@ -51,6 +51,7 @@ class Curve:
         self._stride = 1
 
     def add(self, point: Point) -> None:
+        """Take the next one, later than all before."""
         self._last = point
         if self._seen % self._stride == 0:
             self._kept.append(point)
@@ -66,7 +67,7 @@ class Curve:
 
 
 def peak_flops_per_second(model: str) -> float | None:
-    """The peak of a device by its model name; None where it is unknown, as for every CPU."""
+    """The peak of a device in FLOP/s by its model name; None where unknown, as for every CPU."""
     if "MIG" in model:  # a share of a GPU, under the name of the whole
         return None
     known = [name for name in PEAK_FLOPS_PER_SECOND if re.search(rf"\b{name}\b", model)]

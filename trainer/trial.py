@@ -25,7 +25,7 @@ from trainer.setting import Setting
 
 Outcome = Literal["completed", "crashed", "timed_out", "rejected"]
 
-# What a trial sees of us, and what its score is made by.
+# What a trial sees of us, what its seconds are counted by and buy, and what its score is made by.
 PINNED_CODE = (
     "prepare.py",
     "loader.py",
@@ -33,6 +33,7 @@ PINNED_CODE = (
     "scorer.py",
     "challenge.py",
     "pace.py",
+    "clock.py",
     "watch.py",
 )
 
@@ -64,8 +65,9 @@ class Trial(BaseModel):
     ``audit_bpb`` is the same as ``val_bpb`` on the audit split, where that was asked for.
     ``challenge_seconds`` passed while a second process was asked again (see `trainer.challenge`),
     ``challenge_bits`` is by how much a surprise differed then, at most. ``wall`` is what the trial
-    was run behind: ``bubblewrap``, ``landlock`` or ``none``; ``precedence`` how it went before other programs.
-    ``pins`` are the SHA-256 of everything fixed: trials under different pins are never compared.
+    was run behind: ``bubblewrap``, ``landlock`` or ``none``; ``precedence`` how it went before
+    other programs (see `trainer.pace`). ``pins`` are the SHA-256 of everything fixed that a score
+    depends on, the clock's code among it: trials under different pins are never compared.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -149,9 +151,10 @@ def run_trial(
     is still running (also when whoever started it was killed) is waited for, what died is started
     afresh. Afterwards the folder has request.json, train.py, log.txt and trial.json.
     ``wall`` is what it runs behind, "auto" the best that there is (see `sandbox.find_wall`). With
-    ``audit`` the audit split is scored as well, and the trial does not learn of it. ``order_seed`` is for the order of the training text, in place of ``seed``.
-    With ``precedence`` a trial on a CPU goes before other programs (see `trainer.pace`). ``smoke``
-    is for `trainer.smoke` alone: nothing is trained.
+    ``audit`` the audit split is scored as well, and the trial does not learn of it. ``order_seed``
+    is for the order of the training text, in place of ``seed``. With ``precedence`` a trial on a CPU
+    goes before other programs (see `trainer.pace`). ``smoke`` is for `trainer.smoke` alone: nothing
+    is trained.
     On return, and with every error, no process of the trial is left.
 
     Raises:
@@ -184,16 +187,7 @@ def run_trial(
         if stop.is_set():
             raise TrialAbandoned(str(folder))
         supervisor = _start_supervisor(folder, request, source, lock, device)
-    with (folder / "supervisor.lock").open("a+") as lock:
-        _wait_for_supervisor(lock, stop)
-    supervisor.wait()
-    if trial := finished(folder):
-        return trial
-    _await_strays(folder)
-    if stop.is_set():
-        raise TrialAbandoned(str(folder))
-    said = (folder / "supervisor.txt").read_text(errors="replace").strip().splitlines()
-    raise TrialLost(f"the supervisor of {folder} died: {said[-1] if said else 'silently'}")
+    return _await_trial(folder, supervisor, stop)
 
 
 def finished(folder: Path) -> Trial | None:
@@ -237,6 +231,20 @@ def _start_supervisor(
             pass_fds=held,
             start_new_session=True,
         )
+
+
+def _await_trial(folder: Path, supervisor: subprocess.Popen[bytes], stop: threading.Event) -> Trial:
+    """Wait until a supervisor has ended; the trial that it leaves. Raises as `run_trial` does."""
+    with (folder / "supervisor.lock").open("a+") as lock:
+        _wait_for_supervisor(lock, stop)
+    supervisor.wait()
+    if trial := finished(folder):
+        return trial
+    _await_strays(folder)
+    if stop.is_set():
+        raise TrialAbandoned(str(folder))
+    said = (folder / "supervisor.txt").read_text(errors="replace").strip().splitlines()
+    raise TrialLost(f"the supervisor of {folder} died: {said[-1] if said else 'silently'}")
 
 
 def _wait_for_supervisor(lock: IO[str], stop: threading.Event) -> None:

@@ -33,16 +33,24 @@ SYSTEM_PLACES = (
     *("/usr/local/include", "/usr/local/share"),
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"),
 )
-# The nodes of the processors, which torch counts; with a GPU, of its PCI bus as well.
+# The nodes of the processors, which torch counts.
 SYSTEM_FACTS = ("/sys/devices/system",)
-GPU_FACTS = ("/sys",)
-# Where CUDA and its driver lie that no package manager has put among the libraries.
-GPU_PLACES = ("/usr/local/cuda", "/usr/local/nvidia", "/opt/cuda", "/run/opengl-driver")
 # Where /proc is the host's: facts of the machine, and of no process.
 PROC_FACTS = (
     *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/filesystems"),
     *("/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/osrelease"),
 )
+# What a trial on a GPU needs besides (https://docs.nvidia.com/cuda/): the devices of all GPUs, of
+# which CUDA_VISIBLE_DEVICES says the one to use; CUDA and its driver, where no package manager has
+# put them among the libraries; the nodes of the PCI bus, in place of SYSTEM_FACTS; and of /proc.
+# `tests/test_cuda.py` sees that it is enough.
+CUDA_DEVICES = (
+    *(f"/dev/nvidia{number}" for number in range(16)),
+    *("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
+    "/dev/nvidia-caps",
+)
+GPU_PLACES = ("/usr/local/cuda", "/usr/local/nvidia", "/opt/cuda", "/run/opengl-driver")
+GPU_FACTS = ("/sys",)
 GPU_PROC_FACTS = ("/proc/driver", "/proc/devices", "/proc/modules", "/proc/version")
 COMPILERS = ("CC", "CXX")  # variables that name them
 # Packages that a corpus is made of: the text that a trial is scored on is in them.
@@ -62,10 +70,10 @@ def start_inside(
 ) -> subprocess.Popen[bytes]:
     """Start a command in ``home`` behind a wall: "bubblewrap", "landlock", or "none" at all.
 
-    It may use ``devices`` (none: it runs on a CPU), write its home, and read what Python
-    needs. ``output`` and ``pass_fds`` are descriptors. ``data_mb`` bounds the
-    private memory of each of its processes, in MiB. On Linux all of it ends when the thread ends
-    that called this, or when its first process does; how that ended, `exit_code` says.
+    It may use ``devices`` (none: it runs on a CPU), write its home, and read what Python needs.
+    ``output`` and ``pass_fds`` are descriptors. ``data_mb`` bounds the private memory of each of its
+    processes, in MiB. On Linux all of it ends when the thread ends that called this, or when its
+    first process does; how that ended, `exit_code` says.
 
     Raises:
         ValueError: the home lies where a trial may read, and other trials with it.

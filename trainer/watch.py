@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -23,11 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, 
 from trainer import descendants, sandbox
 from trainer.challenge import ROWS_ON_CPU, ROWS_ON_CUDA, challenge, take_weights
 from trainer.channel import Channel, ChannelClosed, ChannelError, Message
+from trainer.clock import Clock
 from trainer.dataset import evaluation_rows
 from trainer.devices import available_cores
+from trainer.endings import explain, explain_second, read_tail
 from trainer.pace import Precedence, give_precedence, take_precedence_away
 from trainer.scorer import Rejected, RemoteModel, bits_per_byte, rows_per_batch, surprises
-from trainer.setting import Setting
 from trainer.telemetry import Curve, device_model, peak_flops_per_second
 from trainer.trial import Outcome, Request, Trial
 from trainer.wall import exit_code
@@ -40,14 +39,6 @@ SECOND_PATIENCE = 2  # wall seconds per second of start-up and budget until a se
 FAREWELL_SECONDS = 10.0  # to print a summary and exit, once the score is known
 LOOK_SECONDS = (0.02, 0.5)  # the shortest and the longest time between two looks at a trial
 HANG_UP_SECONDS = 10.0  # between the end of a channel and that of its process
-TAIL_BYTES = 6000
-REASON_CHARACTERS = 300
-
-# In this order: Python, CUDA, torch's CPU allocator, cuBLAS, C++.
-_OUT_OF_MEMORY = re.compile(
-    "MemoryError|out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|bad_alloc", re.I
-)
-_CONTROL = re.compile("\x1b\\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Ending(Exception):
@@ -59,8 +50,8 @@ class Ending(Exception):
         self.reason = reason
 
 
-class Run(Protocol):
-    """A process that runs train.py, as a supervisor starts it."""
+class TrialProcess(Protocol):
+    """A process that runs train.py, as a supervisor starts it (`trainer.supervisor`)."""
 
     home: Path
     channel: Channel
@@ -102,56 +93,14 @@ class _Report(BaseModel):
 _Heard = TypeVar("_Heard", bound=BaseModel)
 
 
-class Clock:
-    """The budget of a trial, taken from outside: processor time on a CPU, wall time on a GPU."""
-
-    def __init__(self, setting: Setting, on_cpu: bool, began_at: float) -> None:
-        self.setting = setting
-        self._on_cpu = on_cpu
-        self.began_at = began_at
-        self.started_at: float | None = None
-        self.stopped_at: float | None = None
-        self._startup = 0.0
-        self._spent = 0.0
-
-    def start(self) -> float:
-        """The trial is about to see training text; gives the seconds charged for its start-up."""
-        self.started_at = time.monotonic()
-        self._startup = self._reading()
-        return self._charged(self._startup)
-
-    def stop(self) -> None:
-        """The trial has handed over its model, or has ended; only the first stop counts."""
-        if self.stopped_at is None:
-            self._spent = self.spent()
-            self.stopped_at = time.monotonic()
-
-    def spent(self) -> float:
-        """Seconds of the budget that are gone."""
-        if self.stopped_at is not None:
-            return self._spent
-        reading = self._reading()
-        if self.started_at is None:
-            return self._charged(reading)
-        return self._charged(self._startup) + reading - self._startup
-
-    def _charged(self, startup: float) -> float:
-        return max(0.0, startup - self.setting.startup_seconds)
-
-    def _reading(self) -> float:
-        if self._on_cpu:
-            return descendants.processor_seconds() / self.setting.threads
-        return time.monotonic() - self.began_at
-
-
 class Watch:
     """One trial, watched until it ends; then a `Trial` can be made of it."""
 
     def __init__(
         self,
         request: Request,
-        first: Run,
-        start_second: Callable[[], Run],
+        first: TrialProcess,
+        start_second: Callable[[], TrialProcess],
         began_at: float,
     ) -> None:
         self._request = request
@@ -167,7 +116,7 @@ class Watch:
         self._weights: int | None = None
         self._process_number: int | None = None  # while it has precedence
         self._precedence: Precedence = "none"
-        self._second: Run | None = None
+        self._second: TrialProcess | None = None
         self._second_failed = False
         self._val_bpb: float | None = None
         self._audit_bpb: float | None = None
@@ -398,7 +347,7 @@ class Watch:
         )
         return bits, bits_per_byte(bits, targets, self._token_bytes)
 
-    def _challenge(self, second: Run, committed: NDArray[np.float64]) -> None:
+    def _challenge(self, second: TrialProcess, committed: NDArray[np.float64]) -> None:
         """Ask the second process, which alone is left, once it is ready."""
         began_at = time.monotonic()
         try:
@@ -458,44 +407,15 @@ class Watch:
         return Ending("crashed")
 
     def _explain(self, tail: str) -> str:
-        """Why it crashed (or failed after its score), in one line, from exit code and log."""
-        code = exit_code(self._process)
         if self._second_failed and self._second:
-            words = _last_words(tail) or f"exit code {exit_code(self._second.process)}"
-            return f"asked again: a second process did not answer: {words}"
-        if self._ending.outcome == "completed":
-            return f"after its score: {_last_words(tail)}" if code else ""
-        if not code:
-            missing = "answering for its model" if self._scored_at else "handing over a model"
-            return f"train.py ended without {missing}"
-        no_room = f"out of memory: peak {self._peak_memory_mb:.0f} MB"
-        if code == -signal.SIGKILL:
-            return f"{no_room} (killed, most likely by the kernel)"
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        words = _last_words(tail) or f"exit code {code}"
-        if _OUT_OF_MEMORY.search(words):
-            return f"{no_room} ({words})"
-        return words
-
-
-def read_tail(log: Path) -> str:
-    """The end of a log as text without control characters: data to be quoted, nothing more."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _last_words(tail: str) -> str:
-    """The line that names the exception, or simply the last line."""
-    _, found, traceback = tail.rpartition("Traceback (most recent call last):\n")
-    if found:
-        for line in traceback.splitlines():
-            if line and not line[0].isspace():
-                return line[:REASON_CHARACTERS]
-    lines = tail.strip().splitlines()
-    return lines[-1].strip()[:REASON_CHARACTERS] if lines else ""
+            return explain_second(exit_code(self._second.process), tail)
+        return explain(
+            exit_code(self._process),
+            tail,
+            is_completed=self._ending.outcome == "completed",
+            was_asked=self._scored_at is not None,
+            peak_memory_mb=self._peak_memory_mb,
+        )
 
 
 def _parsed(kind: type[_Heard], message: Message) -> _Heard:

@@ -39,8 +39,9 @@ def pooled(groups: Iterable[Sequence[float]], prior: Spread) -> Spread:
     """The spread of one run, pooled over groups of runs that differ by nothing but their seed.
 
     Each group is val_bpb of one source under the same pins, on devices of one kind, while the
-    machine was in one state; a group of one contributes nothing. Pooled variance with the prior as a scaled inverse chi-squared
-    distribution: Gelman et al., Bayesian Data Analysis (3rd ed. 2013), section 2.6.
+    machine was in one state; a group of one contributes nothing. Pooled variance with the prior as
+    a scaled inverse chi-squared distribution: Gelman et al., Bayesian Data Analysis (3rd ed. 2013),
+    section 2.6.
     """
     squares, freedom = prior.freedom * prior.bpb**2, prior.freedom
     for group in groups:
