@@ -159,7 +159,7 @@ def _devices(config: Config) -> tuple[list[str], Finding]:
     on_gpu = names[0].startswith("cuda")
     if on_gpu and isinstance(config.devices, tuple):
         there = find_devices("cuda")
-        if missing := [name for name in names if name != "cuda" and name not in there]:
+        if missing := [name for name in names if name not in there]:
             found = ", ".join(there) or "no CUDA device"
             text = f"org.yaml names {', '.join(missing)}, but torch finds {found} here"
             return [], Finding("device", False, text)

@@ -166,7 +166,7 @@ Count = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Dollars = Annotated[float, Field(ge=0)]
 Devices = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^(cpu|cuda)(:[\w./-]+)?$")], ...],
+    tuple[Annotated[str, Field(pattern=r"^(cpu(:[\w./-]+)?|cuda:[\w./-]+)$")], ...],
     Field(min_length=1),
     AfterValidator(_one_kind),
 ]

@@ -12,8 +12,10 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from org.baseline import measure_baseline
 from org.certifying import certify_stack
-from org.graph import Chart, build_chart
+from org.config import Config
+from org.graph import NODES, Chart, build_chart
 from org.lab import Lab, LabError, Stopped
+from org.nodes import HYPOTHESES_PER_EXPERIMENT
 from org.notebook import Experiment
 from org.state import ExperimentState
 from org.steering import LOOK_SECONDS, steered
@@ -22,9 +24,6 @@ from roles.model import AskAbandoned, ModelError, ModelRefused
 from roles.purse import BudgetSpent
 from roles.quoting import at_most
 from roles.records import MODEL_FAILED, PARAGRAPH_CHARACTERS, Verdict
-
-# Far above what the attempts in org.yaml allow: a chart that runs in circles is a bug of ours.
-STEPS_PER_EXPERIMENT = 200
 
 # So many experiments in a row that a model failed close a desk.
 FAILURES_IN_A_ROW = 3
@@ -214,10 +213,17 @@ def _do(lab: Lab, chart: Chart, saver: SqliteSaver, experiment: Experiment) -> N
     """Begin an experiment, or go on with it where a kill or a stop interrupted it."""
     thread: RunnableConfig = {
         "configurable": {"thread_id": experiment.id},
-        "recursion_limit": STEPS_PER_EXPERIMENT,
+        "recursion_limit": steps_at_most(lab.config),
     }
     begun = bool(chart.get_state(thread).next)
     given: ExperimentState | None = None if begun else {"experiment": experiment.id}
     with lab.at_work.experiment():
         chart.invoke(given, thread, context=lab, durability="sync")
     saver.delete_thread(experiment.id)  # the notebook has it all
+
+
+def steps_at_most(config: Config) -> int:
+    """Far above what org.yaml allows: a chart that runs in circles is a bug of ours."""
+    attempts = config.roles.engineer.attempts + (config.review.rounds or 0) + 1
+    places = len(NODES) + len(config.roles.advisers)
+    return 100 + HYPOTHESES_PER_EXPERIMENT * attempts * places

@@ -7,10 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from org.at_work import AtWork
 from org.config import Config
@@ -30,6 +31,7 @@ from trainer.devices import Devices
 from trainer.setting import Setting
 
 DIGEST_TOKENS = 8000
+LOCK_TRIES, LOCK_SECONDS = 5, 0.2  # for a lab that another process holds, before that is told
 PERSON_LOOK_SECONDS = 0.1  # between two looks of who waits for a person: an answer, a pause's end
 
 
@@ -202,18 +204,26 @@ def exclusive(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise LabError(f"the lab {folder} cannot be written: {error.strerror}") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise LabError(
                 f"the lab {folder} is in use by process {holder}; stop it, or use another --lab"
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file; who only looks whether it is locked (`is_held`) has it for a moment, too."""
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(LOCK_SECONDS / LOCK_TRIES)
+    return False
 
 
 def is_held(folder: Path) -> bool:

@@ -62,7 +62,7 @@ def on_device(lab: Lab, asker: Asker, work: Callable[[Lease], T], *, short: bool
                 except TrialLost as error:
                     lost, losses = str(error), losses + 1
                     if lab.devices.lost(device):
-                        _set_aside(lab, device, lost)
+                        set_aside(lab, device, lost)
         except (LeaseAbandoned, TrialAbandoned):
             raise Stopped from None
         except NoDeviceLeft:
@@ -249,7 +249,7 @@ def _is_broken(lab: Lab, device: Lease, trial: Trial) -> bool:
     if _runs_baseline(lab, device):
         lab.devices.succeeded(device)
         return False
-    _set_aside(lab, device, trial.reason)
+    set_aside(lab, device, trial.reason)
     return True
 
 
@@ -261,7 +261,8 @@ def _runs_baseline(lab: Lab, device: Lease) -> bool:
         return False
 
 
-def _set_aside(lab: Lab, device: Lease, why: str) -> None:
+def set_aside(lab: Lab, device: str, why: str) -> None:
+    """Give a device to nothing any more, and say so."""
     lab.devices.set_aside(device)
     left = ", ".join(lab.devices.names) or "none"
     lab.onlooker.note(f"{device} failed again and is set aside ({left} left): {why}")

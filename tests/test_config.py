@@ -360,6 +360,7 @@ budget: {hours: -1}
                 ("0", "0"),
                 ("[]", "[]"),
                 ("tpu", "'tpu'"),
+                ("[cuda]", "['cuda']"),  # of which no trial would see any
                 ("[cuda:0, cuda:0]", "['cuda:0', 'cuda:0']"),
                 ("[cuda:0, cpu:0]", "['cuda:0', 'cpu:0']"),
             )

@@ -11,12 +11,12 @@ import pytest
 
 from org.lab import LabError
 from org.notebook import Experiment
-from org.onlooker import Nobody
 from org.verifying import verify
 from roles.model import Brief, ModelError
 from roles.records import ReviewReads
 from tests.organizations import (
     NO_SANDBOX,
+    Hears,
     Organization,
     Said,
     direction,
@@ -32,16 +32,6 @@ from tests.organizations import (
 from tests.sources import SCRIPTED
 
 Organize = Callable[..., Organization]
-
-
-class Notes(Nobody):
-    """Keeps what is noted."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def refused(gain: float) -> list[Said]:
@@ -64,7 +54,7 @@ def test_a_model_that_fails_after_the_review_changes_nothing_in_the_verdict(orga
         if brief.role == "historian":
             raise ModelError("a model: no answer that fits in 3 attempts")
 
-    notes = Notes()
+    notes = Hears()
     worked = work(organization, notes, hold=fails)
     assert (worked.reasons, worked.left) == ([], {})
     assert any("experiment 1 is closed; after that a model" in note for note in notes.notes)
@@ -82,7 +72,7 @@ def test_what_was_measured_stands_where_the_reviewer_fails(organize: Organize):
         if isinstance(brief.reads, ReviewReads):
             raise ModelError("a model: no answer that fits in 3 attempts")
 
-    notes = Notes()
+    notes = Hears()
     assert work(organization, notes, hold=fails).reasons == []
     assert any("without a word of reviewer, who failed: a model" in note for note in notes.notes)
     assert organization.experiment().decision == "keep"
@@ -97,7 +87,7 @@ def test_another_desk_takes_the_place_of_one_that_was_closed(organize: Organize)
     """One desk waits for its first answer all the while; the other fails three times in a row."""
     desk_closed, last_done, asked = threading.Event(), threading.Event(), count()
 
-    class Noted(Notes):
+    class Noted(Hears):
         def note(self, text: str) -> None:
             super().note(text)
             if "is closed" in text:

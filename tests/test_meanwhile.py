@@ -8,21 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from org.onlooker import Nobody
 from roles.model import Brief
-from tests.organizations import Organization, patch, plain_experiment, review, screening, work
+from tests.organizations import (
+    Hears,
+    Organization,
+    patch,
+    plain_experiment,
+    review,
+    screening,
+    work,
+)
 
 Organize = Callable[..., Organization]
-
-
-class Hears(Nobody):
-    """Remembers what the run notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def gone(program: Path) -> None:

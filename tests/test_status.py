@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from org.lab import exclusive
 from org.notebook import Incumbent, Message, Notebook, Run
 from org.telling.cells import cost_rows
 from org.telling.results import read_role_costs
@@ -111,6 +112,7 @@ def test_the_lab_stands_in_proven_gains_with_the_provisional_ones_apart(tmp_path
         *("reviewer", "director", "optimizer", "engineer"),
         "Per kept change",
         "On the audit text",
+        "No run is going on; python -m org run goes on with this one",
         "desk 2",
     ]
     assert "−0.0094 ± 0.0006 (certified, 3 seeds)" in lines[0]
@@ -181,6 +183,16 @@ def test_no_effect_is_told_without_its_uncertainty(tmp_path):
     assert len(effects) == 6
     assert all("±" in effect for effect in effects)
     book.close()
+
+
+def test_after_a_kill_it_is_said_that_nobody_is_at_work(notebook, tmp_path):
+    notebook.reserve_experiment("r", "desk 1", None)
+    nobody = "No run is going on; python -m org run goes on with this one"
+    assert nobody in told(notebook, 200)
+    with exclusive(tmp_path):
+        assert nobody not in told(notebook, 200) and "desk 1: experiment 1" in told(notebook, 200)
+    notebook.end_run("r")
+    assert nobody not in told(notebook, 200)
 
 
 def test_before_anything_is_proven_the_baseline_stands(tmp_path):

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from org.approval import questions
 from org.figures import effect_text
+from org.lab import is_held
 from org.noise import run_spread
 from org.notebook import Notebook
 from org.notes import latest_answered, waiting_notes
@@ -100,13 +101,21 @@ def status(notebook: Notebook) -> RenderableType:
         gain = effect_text(audit.audit_gain, audit.standard_error)
         drift = f"drift {effect_text(audit.drift, audit.drift_error)} against validation"
         lines.append(Text(f"On the audit text, which decides nothing: {gain} bpb; {drift}."))
-    for experiment in notebook.experiments(closed=False):
-        title = one_line(experiment.title or "no hypothesis yet")
-        lines.append(Text(f"{experiment.desk}: experiment {experiment.number}, {title}"))
+    lines += [Text(line) for line in _at_work(notebook)]
     for question in questions(notebook):
         lines.append(Text(one_line(question.spoken), "yellow"))
     lines += [Text(line, "magenta") for line in note_lines(notebook)]
     return Group(*lines)
+
+
+def _at_work(notebook: Notebook) -> Iterator[str]:
+    """What each desk is at; that nobody is, where a run was stopped or killed."""
+    run = notebook.latest_run()
+    if run is not None and run.ended is None and not is_held(notebook.path.parent):
+        yield "No run is going on; python -m org run goes on with this one"
+    for experiment in notebook.experiments(closed=False):
+        title = one_line(experiment.title or "no hypothesis yet")
+        yield f"{experiment.desk}: experiment {experiment.number}, {title}"
 
 
 def _costs(notebook: Notebook, results: Results) -> Iterator[RenderableType]:
