@@ -80,6 +80,15 @@ def test_what_was_measured_stands_where_the_reviewer_fails(organize: Organize):
     assert faults(organization) == []
 
 
+def test_an_engineer_may_be_given_any_number_of_attempts(organize: Organize):
+    attempts = 250
+    misfits = [patch("GAIN = 7.0", "GAIN = 8.0")] * attempts
+    organization = organize(attempts=attempts, script=[direction(), idea(), *misfits, review()])
+    worked = work(organization)
+    assert (worked.reasons, worked.left) == ([], {})
+    assert f"given up after {attempts} attempts" in (organization.experiment().reason or "")
+
+
 # --- desks that are closed ------------------------------------------------------------------------
 
 

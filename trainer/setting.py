@@ -14,7 +14,7 @@ ProfileName = Literal["cpu", "gpu"]
 class Setting(BaseModel):
     """The fixed terms of a trial. Depth, width and batch are train.py's own business.
 
-    ``corpus`` is ``kjv``, ``climbmix``, or ``files:PATTERN`` (a folder or glob of .txt or
+    ``corpus`` is ``kjv``, ``climbmix``, ``climbmix:SHARDS`` or ``files:PATTERN`` (a folder or glob of .txt or
     .parquet). ``sequence_length`` and ``evaluation_tokens`` count tokens; ``seconds`` is the
     training budget: processor seconds per thread on a CPU, wall seconds on a GPU.
     ``startup_seconds`` is the allowance before the first step beyond which the clock runs.
