@@ -25,9 +25,10 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 DISK_OF_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
 # A terminal that has not taken what was said by then stands still (Ctrl-S); at the end of the
-# program it is given so much longer.
+# program it is given so long for each piece: one that is slow shows all.
 PATIENCE_SECONDS = 0.5
 LAST_SECONDS = 2.0
+PIECE_BYTES = 4096
 KEPT_PARTS = 2000  # of what is said to one that stands still, the latest
 
 
@@ -81,6 +82,7 @@ class Patient(io.TextIOBase):
         self._unwritten: deque[bytes] = deque(maxlen=KEPT_PARTS)
         self._left_out = 0
         self._is_writing = False
+        self._pieces = 0  # that were written
         self._thread: threading.Thread | None = None
 
     @property
@@ -115,7 +117,7 @@ class Patient(io.TextIOBase):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="terminal", daemon=True)
                 self._thread.start()
-                atexit.register(self._wait_for_writing, LAST_SECONDS)
+                atexit.register(self._show_the_last)
             self._left_out += len(self._unwritten) == KEPT_PARTS
             self._unwritten.append(part)
             self._moved.notify_all()
@@ -126,6 +128,12 @@ class Patient(io.TextIOBase):
         """Wait until all is written, or lost; False if it takes longer."""
         with self._moved:
             return self._moved.wait_for(lambda: self._is_done() or self.gone, seconds)
+
+    def _show_the_last(self) -> None:
+        """Wait for as long as the terminal takes what was said."""
+        before = -1
+        while not self._wait_for_writing(LAST_SECONDS) and before < self._pieces:
+            before = self._pieces
 
     def _is_done(self) -> bool:
         return not (self._unwritten or self._is_writing)
@@ -149,7 +157,8 @@ class Patient(io.TextIOBase):
         try:
             while part:
                 try:
-                    part = part[os.write(self._file.fileno(), part) :]
+                    part = part[os.write(self._file.fileno(), part[:PIECE_BYTES]) :]
+                    self._pieces += 1
                 except BlockingIOError:  # whoever gave us the file does not wait for it
                     select.select([], [self._file.fileno()], [])
         except (OSError, ValueError):

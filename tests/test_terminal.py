@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TextIO, get_args
 
@@ -258,6 +259,26 @@ def test_a_program_ends_though_its_terminal_stands_still_and_shows_the_last_if_i
     os.write(ours, CTRL_Q)
     assert "the last" in read_until(ours, "the last")
     assert process.wait() == 0
+
+
+def test_a_program_whose_terminal_is_slow_ends_when_all_is_shown(terminal: tuple[int, TextIO]):
+    ours, its = terminal
+    patient = Patient(its)
+    os.write(ours, CTRL_S)
+    text = "".join(f"{number} {'x' * 70}\n" for number in range(2000))
+    patient.write(text)
+    assert patient.stands_still
+    os.write(ours, CTRL_Q)
+    at_the_end = threading.Thread(target=patient._show_the_last, daemon=True)
+    at_the_end.start()
+    told, given_up = "", []
+    while len(told) < len(text):  # which takes longer than the patience with any piece of it
+        if not at_the_end.is_alive() and not patient._is_done():
+            given_up.append(len(told))
+        told += os.read(ours, 4096).decode().replace("\r", "")
+        time.sleep(0.1)
+    assert told == text
+    assert given_up == []
 
 
 def test_a_run_whose_terminal_stands_still_works_on_and_heeds_a_request_to_end(
