@@ -26,6 +26,7 @@ from roles.purse import Purse
 from roles.scripted import ScriptedModel
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
+from trainer.locks import shared_folder
 from trainer.sandbox import NoWall, find_wall
 from trainer.setting import Setting, default_cache
 from trainer.tokenizer import encoding_of, load_ranks
@@ -63,7 +64,7 @@ def open_lab(config: Config, folder: Path, onlooker: Onlooker) -> Iterator[Lab]:
                 dataset=dataset,
                 notebook=notebook,
                 lineage=lineage,
-                devices=Devices(names, folder / "devices"),
+                devices=Devices(names, shared_folder(), lab=folder, told=onlooker.note),
                 models=models(config, names[0], patience, purse),
                 prompts={
                     role.name: role.prompt.read_text("utf-8") for role in config.roles.everyone

@@ -15,6 +15,7 @@ from org.lab import LabError, exclusive
 from org.opening import device_names, wall_of
 from trainer.dataset import build_dataset
 from trainer.devices import Devices
+from trainer.locks import shared_folder
 from trainer.setting import default_cache
 from trainer.trial import Trial, run_trial
 
@@ -77,7 +78,7 @@ def repeat(config: Config, folder: Path, runs: int, told: Callable[[str], None])
     wall, source = wall_of(config), config.train.read_text(encoding="utf-8")
     with exclusive(folder):
         dataset = build_dataset(setting, default_cache(), told)
-        devices, stop = Devices(names, folder / "devices"), threading.Event()
+        devices, stop = Devices(names, shared_folder(), lab=folder, told=told), threading.Event()
 
         def measure(one: Series, number: int) -> Trial:
             seed, order_seed = one.seeds(number)

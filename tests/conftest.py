@@ -47,6 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
             item.add_marker("long")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_devices(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The devices of tests are no real ones: neither other workers nor labs at work wait for them."""
+    os.environ["AUTORESEARCH_ORG_DEVICES"] = str(tmp_path_factory.mktemp("devices"))
+
+
 @pytest.fixture(scope="session")
 def tiny_setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     return tiny_setting_on(tmp_path_factory.mktemp("texts"))

@@ -1,15 +1,23 @@
-"""Leases: exclusive among threads and processes, in order, and held by whoever inherits them."""
+"""Leases: exclusive among threads, processes and labs, in order, held by whoever inherits them."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from org.config import load_config
+from org.onlooker import Nobody
+from org.opening import open_lab
+from org.repeating import repeat
+from tests.organizations import Organization, eventually
 from trainer import devices
 from trainer.devices import Devices, LeaseAbandoned, NoDeviceLeft, find_devices
 
@@ -186,6 +194,126 @@ def test_a_process_that_inherits_a_lease_keeps_the_device_from_everyone_else(
     survivor.communicate(b"\n")
     with after.lease() as other:
         assert other == "cpu:0"
+
+
+# --- several labs on one machine -----------------------------------------------------------------
+
+
+class Told(list[str]):
+    """What a lab was told, and a way to wait for it."""
+
+    def first(self) -> str:
+        eventually(lambda: self)
+        return self[0]
+
+
+def test_a_lab_that_waits_for_anothers_device_says_whose_and_has_it_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "SAID_FROM_SECONDS", 0.0)
+    told, names = Told(), ["cuda:0"]
+    one = Devices(names, tmp_path, lab=Path("/labs/one"))
+    other = Devices(names, tmp_path, lab=Path("/labs/other"), told=told.append)
+
+    def ask() -> str:
+        with other.lease() as device:
+            return device
+
+    with ThreadPoolExecutor(1) as pool:
+        with one.lease():
+            asked = pool.submit(ask)
+            assert told.first() == (
+                f"waiting for cuda:0, which process {os.getpid()} (lab /labs/one) uses"
+            )
+        assert asked.result() == "cuda:0"
+
+
+def test_a_wait_for_another_lab_is_told_seldom_and_one_for_a_thread_of_ours_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    one, other = (Devices(["cpu:0"], tmp_path, told=told.append) for _ in range(2))
+    with one.lease():
+        assert other._take() is None
+        waited = [other._news(seconds) for seconds in range(100)]
+        assert [seconds for seconds, news in enumerate(waited) if news] == [10, 20, 40, 80]
+        assert one._take() is None
+        assert one._news(1000.0) == ""
+    other._give_up_places()
+
+
+def test_a_lab_whose_device_another_holds_takes_the_one_that_is_free(tmp_path: Path) -> None:
+    one, other = (Devices(["cpu:0", "cpu:1"], tmp_path) for _ in range(2))
+    with one.lease() as first, other.lease() as second:
+        assert (first, second) == ("cpu:0", "cpu:1")
+    with other.lease() as device:  # and keeps no place in the line of the other
+        assert device == "cpu:0"
+
+
+def test_a_lab_that_leases_a_device_over_and_over_lets_another_have_it_in_between(
+    tmp_path: Path,
+) -> None:
+    busy, other = (Devices(["cpu:0"], tmp_path) for _ in range(2))
+    served: list[str] = []
+
+    def ask(lab: Devices, name: str) -> None:
+        with lab.lease():
+            served.append(name)
+
+    with ThreadPoolExecutor(3) as pool:
+        with busy.lease():
+            asked = [pool.submit(ask, busy, "busy") for _ in range(2)]
+            waiting(busy, 2)
+            asked.append(pool.submit(ask, other, "other"))
+            eventually(lambda: other._places)
+        for each in asked:
+            each.result()
+    assert served == ["other", "busy", "busy"]
+
+
+def test_who_is_stopped_while_another_lab_has_the_device_is_in_nobodys_way(
+    tmp_path: Path,
+) -> None:
+    one, stopped, third = (Devices(["cpu:0"], tmp_path) for _ in range(3))
+    stop = threading.Event()
+    with one.lease():
+        threading.Thread(target=lambda: (waiting(stopped, 1), stop.set())).start()
+        with pytest.raises(LeaseAbandoned), stopped.lease(stop):
+            pass
+    with third.lease() as device:
+        assert device == "cpu:0"
+
+
+class Hearing(Nobody):
+    """An onlooker of whom only notes are wanted."""
+
+    def __init__(self) -> None:
+        self.told = Told()
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_two_labs_share_the_devices_of_the_machine_so_does_the_noise_that_is_measured(
+    organize: Callable[..., Organization], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "SAID_FROM_SECONDS", 0.0)
+    organization, heard, told = organize(script=[]), Hearing(), Told()
+    config = load_config(organization.config_path)
+    with (
+        open_lab(config, tmp_path / "first", Nobody()) as first,
+        open_lab(config, tmp_path / "second", heard) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with first.devices.lease():
+            threading.Thread(target=lambda: (heard.told.first(), second.stop.set())).start()
+            with pytest.raises(LeaseAbandoned), second.devices.lease(second.stop):
+                pass
+            uses = f"waiting for cpu:0, which process {os.getpid()} (lab {tmp_path}/first) uses"
+            assert heard.told[0] == uses
+            repeating = pool.submit(repeat, config, tmp_path / "third", 1, told.append)
+            eventually(lambda: uses in told)
+        assert [len(one.scores) for one in repeating.result()] == [1] * 4
 
 
 def test_devices_need_names_each_once(tmp_path: Path) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.locks import holder_of, lock
+
 GLANCE_SECONDS = 0.1  # between two looks at a device that another process holds
+
+SAID_FROM_SECONDS = 10.0  # shorter waits for another lab are nobody's concern
+
+# A device has two locks: of who uses it, and of who is the next.
+USED, AWAITED = "lock", "next"
+VERBS = {USED: "uses", AWAITED: "is the next to use"}
 
 FAILURES_IN_A_ROW = 2  # on a device, before it is suspected
 
@@ -52,18 +60,35 @@ class Devices:
     and it before nobody. ``names`` are the devices in use: one on which `FAILURES_IN_A_ROW` things
     go wrong is looked at, and may be set aside.
     Who holds a device holds the lock on its file in ``folder``, which shuts out threads and
-    processes alike; the threads of one process wait for it in one line.
+    processes alike; the threads of one process wait for it in one line. Among processes, who holds
+    the second lock of a device is the next to have it: so who leases it over and over lets others
+    have it in between. A slot of a CPU is a number, no core: labs with as many threads for a trial
+    share the cores without two trials on one.
+    ``lab`` is what other processes hear of this one, and ``told`` is told which of them it waits for.
 
     Raises:
         ValueError: there is no name, or one twice.
     """
 
-    def __init__(self, names: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path,
+        *,
+        lab: Path | None = None,
+        told: Callable[[str], None] = lambda text: None,
+    ) -> None:
         if not names or len(set(names)) < len(names):
             raise ValueError(f"devices need names, each once, not {list(names)}")
         folder.mkdir(parents=True, exist_ok=True)
         self.names = self.all_names = tuple(names)
         self._folder = folder
+        self._told = told
+        self._lab = lab
+        self._leased: set[str] = set()
+        self._places: dict[str, int] = {}  # descriptors of the locks by which we are the next
+        self._refused: dict[str, Path] = {}  # by which lock of others, when we last looked
+        self._say_from: dict[str, float] = {}  # seconds of waiting from which it is said again
         self._line: list[_Waiting] = []
         self._short_line: list[_Waiting] = []
         self._failures: dict[str, list[str]] = {name: [] for name in names}
@@ -89,8 +114,9 @@ class Devices:
         try:
             yield lease
         finally:
-            os.close(lease.lock)
             with self._moved:
+                os.close(lease.lock)
+                self._leased.discard(lease)
                 self._moved.notify_all()
 
     def failed(self, name: str, source_sha: str) -> bool:
@@ -120,42 +146,78 @@ class Devices:
         """Give a device to nobody any more."""
         with self._moved:
             self.names = tuple(each for each in self.names if each != name)
+            self._give_up_places()  # others may have it; the rest are asked for again
             self._moved.notify_all()
 
     def _wait(self, stop: threading.Event, line: list[_Waiting], me: _Waiting) -> Lease:
+        since = time.monotonic()
         with self._moved:
             place = len(line)
             while me.urgent and place and line[place - 1].urgent is False:
                 place -= 1
             line.insert(place, me)
-            try:
-                while not stop.is_set():
+        try:
+            while not stop.is_set():
+                with self._moved:
                     if not self.names:
                         raise NoDeviceLeft
                     is_next = (self._short_line or self._line)[0] is me
                     if is_next and (lease := self._take()):
                         return lease
                     self._moved.wait(GLANCE_SECONDS)
-                raise LeaseAbandoned
-            finally:
+                    news = self._news(time.monotonic() - since) if is_next else ""
+                if news:  # with no lock held: a terminal may take its time
+                    self._told(news)
+            raise LeaseAbandoned
+        finally:
+            with self._moved:
                 line.remove(me)
+                if not (self._line or self._short_line):
+                    self._give_up_places()
                 self._moved.notify_all()
 
     def _take(self) -> Lease | None:
         """The first device that nobody holds, neither a thread here nor another process."""
-        return next(filter(None, map(self._lock, self.names)), None)
+        self._refused = {}
+        for name in self.names:
+            if name in self._leased:
+                continue  # and no place: after us it is another's turn
+            if self._hold_place(name) and (held := self._lock(name, USED)) is not None:
+                self._give_up_places()
+                self._leased.add(name)
+                lease = Lease(name)
+                lease.lock = held
+                return lease
+        return None
 
-    def _lock(self, name: str) -> Lease | None:
-        path = self._folder / f"{re.sub(r'[^A-Za-z0-9]', '-', name)}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        lease = Lease(name)
-        lease.lock = descriptor
-        return lease
+    def _hold_place(self, name: str) -> bool:
+        """Be the next to have a device, if no other process is."""
+        if name not in self._places and (held := self._lock(name, AWAITED)) is not None:
+            self._places[name] = held
+        return name in self._places
+
+    def _lock(self, name: str, kind: str) -> int | None:
+        path = self._folder / f"autoresearch-org-{re.sub(r'[^A-Za-z0-9]', '-', name)}.{kind}"
+        if (held := lock(path, self._lab)) is None:
+            self._refused[name] = path
+        return held
+
+    def _give_up_places(self) -> None:
+        while self._places:
+            os.close(self._places.popitem()[1])
+
+    def _news(self, waited_seconds: float) -> str:
+        """Whom we wait for, if that is worth saying: once, and again when it takes far longer."""
+        if waited_seconds < SAID_FROM_SECONDS:
+            return ""
+        text = ", or ".join(
+            f"{name}, which {holder_of(path)} {VERBS[path.suffix[1:]]}"
+            for name, path in self._refused.items()
+        )
+        if not text or waited_seconds < self._say_from.get(text, SAID_FROM_SECONDS):
+            return ""
+        self._say_from[text] = 2 * waited_seconds
+        return f"waiting for {text}"
 
 
 def find_devices(wanted: str = "auto", threads: int = 1) -> list[str]:

@@ -25,6 +25,14 @@ INDENT = (0, 0, 0, 5)  # cells before what is said of an experiment: right under
 PAST = {"pass": "passed", "fail": "failed"}
 
 
+class _Live(Live):
+    """Draws nothing on a terminal that stands still: it would push out what was said there."""
+
+    def refresh(self) -> None:
+        if not getattr(self.console.file, "stands_still", False):
+            super().refresh()
+
+
 class Terminal:
     """An onlooker that prints; on a terminal it also shows what each desk is doing.
 
@@ -36,7 +44,7 @@ class Terminal:
         self.console = console
         self._lock = threading.Lock()
         self._doing: dict[str, tuple[str, float, float]] = {}
-        self._live = Live(
+        self._live = _Live(
             console=console, refresh_per_second=2, transient=True, get_renderable=self._now
         )
 
