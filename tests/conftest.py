@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from tests.organizations import (
     Gates,
     Organization,
+    Organize,
     Start,
     processes_about,
     start_run,
@@ -83,7 +84,7 @@ def organize(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
-) -> Callable[..., Organization]:
+) -> Organize:
     """Write an organization whose corpus is prepared already, and its baseline SCRIPTED measured."""
     monkeypatch.setenv("AUTORESEARCH_ORG_CACHE", str(tiny_dataset.folder.parent.parent))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -236,6 +236,9 @@ class Organization:
             return int(row["n"])
 
 
+Organize = Callable[..., Organization]  # the fixture `organize`, which writes one
+
+
 def kept_sources(organization: Organization) -> list[str]:
     """Every proven train.py, change by change, once it is sure that all records of them agree."""
     lineage = Lineage(organization.lab / "lineage", organization.lab.name)

@@ -6,7 +6,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from roles.patience import Patience
 from tests.notebooks import Night
 from tests.organizations import (
     Organization,
+    Organize,
     Start,
     Worked,
     direction,
@@ -36,8 +37,6 @@ from tests.organizations import (
     screening,
     work,
 )
-
-Organize = Callable[..., Organization]
 
 ASKED = {"approval": True}
 PLAIN = plain_experiment("GAIN = 0.0", "GAIN = -1.0")

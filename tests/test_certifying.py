@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -23,6 +22,7 @@ from tests.organizations import (
     TWO_LINES,
     Gates,
     Organization,
+    Organize,
     Said,
     Start,
     direction,
@@ -41,8 +41,6 @@ from tests.organizations import (
 from tests.sources import SCRIPTED
 from trainer.evidence.certify import Certification
 from trainer.trial import Trial
-
-Organize = Callable[..., Organization]
 
 
 def lucky(source: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from math import hypot
 from pathlib import Path
@@ -18,11 +18,9 @@ from org.telling.cells import headline
 from org.telling.results import read_results
 from roles.records import Verdict
 from tests.notebooks import RUN, Night, completed, incumbent, short_night
-from tests.organizations import Organization, plain_experiment, work
+from tests.organizations import Organize, plain_experiment, work
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect
-
-Organize = Callable[..., Organization]
 
 PASSED = Effect(bpb=0.0005, error=0.0009, freedom=8.0, seeds=3, kind="certified")
 

@@ -11,9 +11,16 @@ import pytest
 
 from org.running import run_here
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for
-from tests.organizations import Organization, direction, idea, patch, review, screening, work
-
-Organize = Callable[..., Organization]
+from tests.organizations import (
+    Organization,
+    Organize,
+    direction,
+    idea,
+    patch,
+    review,
+    screening,
+    work,
+)
 
 MOST = 0.1  # dollars that one request may cost: 1,000 tokens at 100 dollars a million
 REPLIES: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,11 @@ from org.config import Config
 from org.config_reading import load_config
 from org.graph import build_chart
 from org.telling.drawing import edges, mermaid, text
-from tests.organizations import Organization, work
+from tests.organizations import Organize, work
 from tests.sources import SCRIPTED
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/org.yaml"))
-
-Organize = Callable[..., Organization]
 
 # A train.py of few lines with enough to turn for two desks.
 FOUR_KNOBS = SCRIPTED.replace(

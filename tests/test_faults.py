@@ -28,6 +28,7 @@ from org.verifying import verify
 from tests.organizations import (
     NO_SANDBOX,
     Organization,
+    Organize,
     Said,
     direction,
     eventually,
@@ -42,7 +43,6 @@ from tests.organizations import (
     work,
 )
 
-Organize = Callable[..., Organization]
 Begin = Callable[..., subprocess.Popen[bytes]]
 
 

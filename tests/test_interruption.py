@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -17,6 +16,7 @@ from tests.organizations import (
     NO_SANDBOX,
     Gates,
     Organization,
+    Organize,
     Start,
     direction,
     ended,
@@ -32,8 +32,6 @@ from tests.organizations import (
     work,
 )
 from trainer.evidence.stack import Value
-
-Organize = Callable[..., Organization]
 
 KEEP = plain_experiment("GAIN = 0.0", "GAIN = 1.0")
 DISCARD = plain_experiment("GAIN = 1.0", "GAIN = 0.5")

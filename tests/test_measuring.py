@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +18,9 @@ from org.notebook import source_sha
 from org.onlooker import Nobody
 from org.opening import open_lab
 from org.undisturbed import measure_fresh
-from tests.organizations import NO_SANDBOX, Gates, Organization
+from tests.organizations import NO_SANDBOX, Gates, Organize
 from tests.sources import SCRIPTED
 from trainer.trial import Trial
-
-Organize = Callable[..., Organization]
 
 ASKER = Asker("desk 1", "a trial")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from os import cpu_count
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from roles.records import ReviewReads
 from tests.organizations import (
     TWO_LINES,
     Organization,
+    Organize,
     Said,
     direction,
     idea,
@@ -35,8 +35,6 @@ from tests.organizations import (
 )
 from tests.sources import NO_MODEL, SCRIPTED
 from trainer.evidence.stack import Value
-
-Organize = Callable[..., Organization]
 
 
 def crash(words: str, *, in_earnest: bool = False) -> Said:

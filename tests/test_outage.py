@@ -16,10 +16,17 @@ from org.onlooker import Nobody
 from org.running import run_here
 from org.verifying import verify
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for, speaker
-from tests.organizations import Organization, direction, idea, review, screening, wait_for, work
+from tests.organizations import (
+    Organization,
+    Organize,
+    direction,
+    idea,
+    review,
+    screening,
+    wait_for,
+    work,
+)
 from trainer.evidence.stack import Value
-
-Organize = Callable[..., Organization]
 
 DROPPED = Turn(drop=True)
 REPLIES: dict[str, Any] = {

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from roles.records import (
 )
 from tests.organizations import (
     Organization,
+    Organize,
     direction,
     idea,
     patch,
@@ -43,8 +43,6 @@ from tests.organizations import (
     work,
 )
 from trainer.evidence.stack import Value
-
-Organize = Callable[..., Organization]
 
 REFUSED = [
     *(direction(), idea("Half"), patch("GAIN = 0.0", "GAIN = 0.5")),

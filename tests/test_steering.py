@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.organizations import (
     NO_SANDBOX,
     Gates,
     Organization,
+    Organize,
     Start,
     direction,
     ended,
@@ -40,8 +40,6 @@ from tests.organizations import (
     screening,
     work,
 )
-
-Organize = Callable[..., Organization]
 
 # One that costs a trial and is no better, so that nothing has to be certified; one that costs none.
 TRIED = plain_experiment("GAIN = 0.0", "GAIN = -1.0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,11 +16,9 @@ from org.steady import is_disturbed
 from org.undisturbed import measure_undisturbed
 from org.verifying import verify
 from tests.notebooks import RUN, Night, completed
-from tests.organizations import Organization, plain_experiment, work
+from tests.organizations import Organization, Organize, plain_experiment, work
 from tests.sources import UNIGRAM
 from trainer.trial import Trial
-
-Organize = Callable[..., Organization]
 
 WEAK = UNIGRAM.replace("STRENGTH = 1.0", "STRENGTH = 0.3")
 
