@@ -48,6 +48,16 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
             item.add_marker("long")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_endpoint() -> Iterator[None]:
+    """No test knows of the endpoint or the key of whoever runs it; a server here needs no proxy."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("NO_PROXY", "127.0.0.1")
+        patched.delenv("OPENAI_BASE_URL", raising=False)
+        patched.delenv("OPENAI_API_KEY", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     return tiny_setting_on(tmp_path_factory.mktemp("texts"))
@@ -87,8 +97,6 @@ def organize(
 ) -> Organize:
     """Write an organization whose corpus is prepared already, and its baseline SCRIPTED measured."""
     monkeypatch.setenv("AUTORESEARCH_ORG_CACHE", str(tiny_dataset.folder.parent.parent))
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
     def written(**fields: Any) -> Organization:
         organization = Organization(tmp_path / "organization", tiny_setting, **fields)

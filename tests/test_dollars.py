@@ -54,11 +54,6 @@ def spent(organization: Organization) -> float:
         return notebook.dollars_at_most(notebook.runs()[-1].id)
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 def test_a_shortage_that_passes_holds_a_desk_up_and_no_more(organize: Organize) -> None:
     """There is enough for one request under way: each is sent after the one before has come."""
     with OpenAIServer(replies(1, delay_seconds=0.2)) as server:

@@ -37,10 +37,7 @@ def test_there_are_a_small_one_the_default_and_a_large_one_and_the_index_names_t
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_ready_to_run_without_a_key_and_says_when_to_take_it(
-    name: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+def test_an_example_is_ready_to_run_without_a_key_and_says_when_to_take_it(name: str):
     config = example(name)
     assert {config.model_of(role).name for role in config.roles.everyone} == {"playbook"}
     assert config.lab.resolve().parent == ROOT / "labs"

@@ -84,11 +84,6 @@ def is_sound(organization: Organization) -> bool:
     return all(finding.ok for finding in verify(organization.lab))
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 def test_an_outage_is_waited_out_while_the_other_desk_works_and_no_hours_are_charged(
     organize: Organize,
 ):
