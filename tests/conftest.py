@@ -15,7 +15,7 @@ from tests.organizations import (
     Organization,
     Organize,
     Start,
-    processes_about,
+    killed_in_the_end,
     start_run,
     tiny_setting_on,
 )
@@ -116,20 +116,13 @@ def gates(tmp_path: Path) -> Gates:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start `python -m org run` as a person would; what is left of it in the end is killed."""
-    started: list[subprocess.Popen[str]] = []
+    with killed_in_the_end(tmp_path) as started:
 
-    def run(organization: Organization) -> subprocess.Popen[str]:
-        process = start_run(
-            organization, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        started.append(process)
-        return process
+        def run(organization: Organization) -> subprocess.Popen[str]:
+            process = start_run(
+                organization, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            started.append(process)
+            return process
 
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-    for process in processes_about(tmp_path):
-        process.kill()
+        yield run

@@ -21,7 +21,9 @@ from typing import Any
 
 import psutil
 import yaml
+from click.testing import CliRunner
 
+from org.cli import main
 from org.config_reading import load_config
 from org.desk import run
 from org.lab import Lab
@@ -29,6 +31,7 @@ from org.lineage import Lineage
 from org.notebook import Experiment, Notebook
 from org.onlooker import Nobody, Onlooker
 from org.opening import open_lab
+from org.verifying import verify
 from roles.model import Answer, Brief, Model, Reply
 from roles.scripted import ScriptedModel
 from tests.sources import SCRIPTED
@@ -235,8 +238,25 @@ class Organization:
             (row,) = notebook.rows("select count(*) as n from messages where model is not null")
             return int(row["n"])
 
+    def faults(self) -> list[str]:
+        """What does not hold together in the lab."""
+        return faults(self.lab)
+
 
 Organize = Callable[..., Organization]  # the fixture `organize`, which writes one
+
+
+def faults(lab: Path) -> list[str]:
+    """What does not hold together in a lab."""
+    return [finding.text for finding in verify(lab) if not finding.ok]
+
+
+def org(organization: Organization, command: str, *words: str) -> tuple[int, str]:
+    """What a command in another terminal comes to, and what it says, in one line."""
+    where = ("--config", str(organization.config_path))
+    told = CliRunner().invoke(main, [command, *where, *words], terminal_width=300)
+    assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
+    return told.exit_code, " ".join(told.output.split())
 
 
 def kept_sources(organization: Organization) -> list[str]:
@@ -265,6 +285,20 @@ def kept_sources(organization: Organization) -> list[str]:
 # --- a run of it ----------------------------------------------------------------------------------
 
 Hold = Callable[[Brief], None]
+
+
+class Hears(Nobody):
+    """Keeps the notes, and what the desks do."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.done: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
+        self.done.append(what)
 
 
 class Overheard:
@@ -338,6 +372,20 @@ def processes_about(folder: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
     return found
+
+
+@contextmanager
+def killed_in_the_end(folder: Path) -> Iterator[list[subprocess.Popen[Any]]]:
+    """A list of processes: what is left of them in the end, and of those about ``folder``, is killed."""
+    started: list[subprocess.Popen[Any]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    for other in processes_about(folder):
+        other.kill()
 
 
 # --- a run of it as a person starts it, with trials that are held up ------------------------------

@@ -12,11 +12,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from org.approval import Question, answer, answer_to, questions
 from org.at_work import AtWork
-from org.cli import main
 from org.lab import Lab, LabError
 from org.notebook import Notebook
 from roles.patience import Patience
@@ -30,6 +28,7 @@ from tests.organizations import (
     ended,
     eventually,
     idea,
+    org,
     patch,
     plain_experiment,
     processes_about,
@@ -40,13 +39,6 @@ from tests.organizations import (
 
 ASKED = {"approval": True}
 PLAIN = plain_experiment("GAIN = 0.0", "GAIN = -1.0")
-
-
-def org(organization: Organization, command: str, *words: str) -> tuple[int, str]:
-    """What a command in another terminal comes to."""
-    where = ("--config", str(organization.config_path))
-    told = CliRunner().invoke(main, [command, *where, *words], terminal_width=300)
-    return told.exit_code, " ".join(told.output.split())
 
 
 def waiting(organization: Organization) -> list[Question]:

@@ -15,6 +15,7 @@ from org.onlooker import Nobody
 from tests.organizations import (
     NO_SANDBOX,
     Gates,
+    Hears,
     Organization,
     Organize,
     Start,
@@ -202,16 +203,6 @@ def test_a_second_ctrl_c_abandons_the_trial_and_the_next_run_measures_the_baseli
     assert len(kept_sources(organization)) == 1
 
 
-class Reads(Nobody):
-    """Keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_a_device_whose_supervisors_die_is_set_aside_and_the_trial_is_run_on_another(
     organize: Organize, gates: Gates
 ):
@@ -220,11 +211,11 @@ def test_a_device_whose_supervisors_die_is_set_aside_and_the_trial_is_run_on_ano
         source=gated(gates.folder), more=more, script=plain_experiment("GAIN = 0.0", "GAIN = -1.0")
     )
     # Under the seed of whichever of the two baseline runs ended last.
-    names, reads = [f"gain -1.0 seed {seed}" for seed in (1, 2)], Reads()
+    names, hears = [f"gain -1.0 seed {seed}" for seed in (1, 2)], Hears()
     for name in names:
         gates.shut(name)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(work, organization, reads)
+        running = pool.submit(work, organization, hears)
         name = eventually(lambda: next((each for each in names if gates.begun[each]), ""))
         for times in (1, 2):
             gates.wait_until_begun(name, times)
@@ -238,7 +229,7 @@ def test_a_device_whose_supervisors_die_is_set_aside_and_the_trial_is_run_on_ano
         gates.open(name)
         worked = running.result()
     assert (worked.reasons, worked.left) == ([], {})
-    (note,) = [each for each in reads.notes if "set aside" in each]
+    (note,) = [each for each in hears.notes if "set aside" in each]
     assert note.startswith("cpu:0 failed again and is set aside (cpu:1 left)")
     assert organization.trials(1)[0][1] == "completed"
     with organization.notebook() as notebook:

@@ -10,26 +10,18 @@ import pytest
 from org.lab import Lab
 from org.measuring import Asker
 from org.notebook import Notebook
-from org.onlooker import Nobody
 from org.stack import proofs
 from org.steady import is_disturbed
 from org.undisturbed import measure_undisturbed
-from org.verifying import verify
 from tests.notebooks import RUN, Night, completed
-from tests.organizations import Organization, Organize, plain_experiment, work
+from tests.organizations import Hears, Organization, Organize, plain_experiment, work
 from tests.sources import UNIGRAM
 from trainer.trial import Trial
 
 WEAK = UNIGRAM.replace("STRENGTH = 1.0", "STRENGTH = 0.3")
 
 
-class Notes(Nobody):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
+class Notes(Hears):
     @property
     def repeated(self) -> list[str]:
         return [note.partition(":")[0] for note in self.notes if "visibly disturbed" in note]
@@ -81,7 +73,7 @@ def test_a_disturbed_run_is_repeated_once_and_only_the_second_counts(organize: O
         (proof,) = proofs(notebook)
         fresh = [seed for seed, _ in notebook.fresh_runs(proof.source_sha)]
         assert sorted(fresh) == proof.seeds[: len(fresh)]  # each seed once
-    assert [finding.text for finding in verify(organization.lab) if not finding.ok] == []
+    assert organization.faults() == []
 
 
 def test_which_run_was_disturbed_is_settled_once_and_for_all(organize: Organize):
