@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from org.notebook import Notebook
+from tests.notebooks import Night, short_night
 from tests.organizations import (
     Gates,
     Organization,
@@ -85,6 +89,36 @@ def baseline_trials(
             audit=True,
         )
     return folder
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Iterator[Notebook]:
+    """A notebook with nothing in it."""
+    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
+        yield notebook
+
+
+@pytest.fixture
+def night(notebook: Notebook) -> Night:
+    """A night on whose notebook there is a measured baseline."""
+    night = Night(notebook)
+    night.measure_baseline()
+    return night
+
+
+@pytest.fixture(scope="session")
+def short_night_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebook of a short night, written once for all tests that read one."""
+    path = tmp_path_factory.mktemp("night") / "notebook.sqlite"
+    short_night(path).close()
+    return path
+
+
+@pytest.fixture
+def told_night(short_night_path: Path, tmp_path: Path) -> Iterator[Notebook]:
+    """A copy of it, that a test may change."""
+    with closing(Notebook(Path(shutil.copy(short_night_path, tmp_path)))) as notebook:
+        yield notebook
 
 
 @pytest.fixture

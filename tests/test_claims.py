@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from math import hypot
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 from org.claims import claims, proven_gain
 from org.lineage import Lineage
-from org.notebook import Notebook
 from org.onlooker import Nobody
 from org.stack import Begun, Proof, begin_proof, pass_proof, proofs
 from org.telling.cells import headline
@@ -23,14 +21,6 @@ from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect
 
 PASSED = Effect(bpb=0.0005, error=0.0009, freedom=8.0, seeds=3, kind="certified")
-
-
-@pytest.fixture
-def night(tmp_path: Path) -> Iterator[Night]:
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
-        night = Night(notebook)
-        night.measure_baseline()
-        yield night
 
 
 def proven(night: Night, old: str, new: str, better: float, level: float) -> None:

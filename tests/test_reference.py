@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -18,12 +15,6 @@ from tests.organizations import Organize, plain_experiment, work
 from trainer.trial import Trial
 
 NUMBERS = count(1)
-
-
-@pytest.fixture
-def notebook(tmp_path: Path) -> Iterator[Notebook]:
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as opened:
-        yield opened
 
 
 @pytest.fixture

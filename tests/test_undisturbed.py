@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 
 from org.lab import Lab
@@ -105,9 +102,9 @@ def test_which_run_was_disturbed_is_settled_once_and_for_all(organize: Organize)
 
 
 @pytest.fixture
-def night(tmp_path: Path):
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
-        yield Night(notebook)
+def night(notebook: Notebook) -> Night:
+    """With no run of the baseline yet."""
+    return Night(notebook)
 
 
 def on_gpu(source: str, number: int, tokens: int, startup_charged: float = 0.0) -> Trial:
