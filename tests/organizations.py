@@ -146,6 +146,13 @@ def plain_experiment(old: str, new: str) -> list[Said]:
     return [direction(), idea(new), patch(old, new), screening(), review()]
 
 
+def refused(gain: float) -> list[Said]:
+    """An experiment that is given up before it costs a trial; its engineer has one attempt."""
+    old, new = "GAIN = 0.0", f"GAIN = {gain}"
+    small = screening("Too small.", approved=False)
+    return [direction(), idea(new), patch(old, new), small, review()]
+
+
 # --- an organization ------------------------------------------------------------------------------
 
 

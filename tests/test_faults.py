@@ -27,18 +27,13 @@ from tests.organizations import (
     Gates,
     Organization,
     Organize,
-    Said,
-    direction,
     eventually,
     gated,
-    idea,
     killed_in_the_end,
     org,
-    patch,
     plain_experiment,
     processes_about,
-    review,
-    screening,
+    refused,
     start_run,
     work,
 )
@@ -46,13 +41,6 @@ from tests.organizations import (
 Begin = Callable[..., subprocess.Popen[bytes]]
 
 FIRST = "gain 0.0 seed 1"
-
-
-def refused(gain: float) -> list[Said]:
-    """An experiment that is given up before it costs a trial."""
-    old, new = "GAIN = 0.0", f"GAIN = {gain}"
-    small = screening("Too small.", approved=False)
-    return [direction(), idea(new), patch(old, new), small, review()]
 
 
 @pytest.fixture
@@ -304,7 +292,7 @@ def trial_at_work() -> psutil.Process | None:
 def test_a_trial_that_the_kernel_kills_is_told_as_out_of_memory_and_the_run_goes_on(
     organize: Organize,
 ):
-    large = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 1.0"), screening(), review()]
+    large = plain_experiment("GAIN = 0.0", "GAIN = 1.0")
     organization = organize(experiments=2, attempts=1, more=NO_SANDBOX, script=large + refused(0.7))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work, organization)

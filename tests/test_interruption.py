@@ -19,17 +19,13 @@ from tests.organizations import (
     Organization,
     Organize,
     Start,
-    direction,
     ended,
     eventually,
     gated,
-    idea,
     kept_sources,
-    patch,
     plain_experiment,
     processes_about,
-    review,
-    screening,
+    refused,
     work,
 )
 from trainer.evidence.stack import Value
@@ -80,10 +76,7 @@ def assert_all_done_once(organization: Organization) -> None:
 def test_a_run_that_was_stopped_between_two_experiments_goes_on_with_the_second(
     organize: Organize,
 ):
-    refused = screening("Too small.", approved=False)
-    change = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.5"), refused, review()]
-    other = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.7"), refused, review()]
-    organization = organize(experiments=2, attempts=1, script=change + other)
+    organization = organize(experiments=2, attempts=1, script=refused(0.5) + refused(0.7))
     stopper = StopsAfterOne()
     first = work(organization, stopper, opened=stopper.opened)
     assert first.reasons == []

@@ -28,27 +28,20 @@ from tests.organizations import (
     Organization,
     Organize,
     Start,
-    direction,
     ended,
     eventually,
     gated,
-    idea,
     org,
-    patch,
     plain_experiment,
     processes_about,
-    review,
-    screening,
+    refused,
     work,
 )
 
 # One that costs a trial and is no better, so that nothing has to be certified; one that costs none.
 TRIED = plain_experiment("GAIN = 0.0", "GAIN = -1.0")
 CANDIDATE = "gain -1.0 seed 2"
-REFUSED = [
-    *(direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.5")),
-    *(screening("Too small.", approved=False), review()),
-]
+REFUSED = refused(0.5)
 
 
 def experiments_count(organization: Organization) -> int:
