@@ -6,6 +6,7 @@ a few lines behind the door to a device. Everything in between is the real thing
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,13 @@ def refused(gain: float) -> list[Said]:
     old, new = "GAIN = 0.0", f"GAIN = {gain}"
     small = screening("Too small.", approved=False)
     return [direction(), idea(new), patch(old, new), small, review()]
+
+
+def of_few_words(wanted: str, gain: float) -> str:
+    """What a language model says when asked for a reply of this type, in an experiment `refused`."""
+    types = ("Direction", "Hypothesis", "Prose", "Screening", "Review")
+    replies = {name: reply for name, (_, reply) in zip(types, refused(gain), strict=True)}
+    return replies[wanted] if wanted == "Prose" else json.dumps(replies[wanted])
 
 
 # --- an organization ------------------------------------------------------------------------------
@@ -393,6 +401,13 @@ def killed_in_the_end(folder: Path) -> Iterator[list[subprocess.Popen[Any]]]:
             process.stdout.close()
     for other in processes_about(folder):
         other.kill()
+
+
+def supervisor_at_work() -> psutil.Process:
+    """The supervisor of the one trial that is run from here."""
+    here = psutil.Process().children()
+    (supervisor,) = [each for each in here if "trainer.supervisor" in each.cmdline()]
+    return supervisor
 
 
 # --- a run of it as a person starts it, with trials that are held up ------------------------------

@@ -7,8 +7,6 @@ import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
-
 from org.lab import Lab
 from org.notebook import Experiment
 from org.onlooker import Nobody
@@ -26,6 +24,7 @@ from tests.organizations import (
     plain_experiment,
     processes_about,
     refused,
+    supervisor_at_work,
     work,
 )
 from trainer.evidence.stack import Value
@@ -212,12 +211,7 @@ def test_a_device_whose_supervisors_die_is_set_aside_and_the_trial_is_run_on_ano
         name = eventually(lambda: next((each for each in names if gates.begun[each]), ""))
         for times in (1, 2):
             gates.wait_until_begun(name, times)
-            (supervisor,) = [
-                each
-                for each in psutil.Process().children()
-                if "trainer.supervisor" in each.cmdline()
-            ]
-            supervisor.kill()
+            supervisor_at_work().kill()
         gates.wait_until_begun(name, 3)
         gates.open(name)
         worked = running.result()

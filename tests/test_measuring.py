@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from org.config_reading import load_config
@@ -17,7 +16,7 @@ from org.notebook import source_sha
 from org.onlooker import Nobody
 from org.opening import open_lab
 from org.undisturbed import measure_fresh
-from tests.organizations import NO_SANDBOX, Gates, Hears, Organize
+from tests.organizations import NO_SANDBOX, Gates, Hears, Organize, supervisor_at_work
 from tests.sources import SCRIPTED
 from trainer import smoke
 from trainer.trial import Trial
@@ -141,10 +140,7 @@ while (FOLDER / "gates" / "smoke").exists():
     with opened(organize, SCRIPTED, "cpu:0") as lab, ThreadPoolExecutor(1) as pool:
         tested = pool.submit(try_out, lab, ASKER, "test", source)
         gates.wait_until_begun("smoke")
-        (supervisor,) = [
-            each for each in psutil.Process().children() if "trainer.supervisor" in each.cmdline()
-        ]
-        supervisor.kill()
+        supervisor_at_work().kill()
         gates.wait_until_begun("smoke", 2)
         gates.open("smoke")
         assert tested.result().outcome == "completed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -14,25 +13,10 @@ import pytest
 from org.notebook import Experiment
 from org.running import run_here
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for, speaker
-from tests.organizations import (
-    Hears,
-    Organize,
-    direction,
-    idea,
-    review,
-    screening,
-    wait_for,
-    work,
-)
+from tests.organizations import Hears, Organize, of_few_words, wait_for, work
 from trainer.evidence.stack import Value
 
 DROPPED = Turn(drop=True)
-REPLIES: dict[str, Any] = {
-    "Direction": direction()[1],
-    "Hypothesis": idea()[1],
-    "Screening": screening("Too small.", approved=False)[1],
-    "Review": review()[1],
-}
 
 
 class Desks(Hears):
@@ -62,13 +46,7 @@ class Answers:
             return turn
         with self._lock:
             self.count += 1
-        wanted = asked_for(body)
-        if wanted in REPLIES:
-            return Turn(json.dumps(REPLIES[wanted]))
-        gain = f"GAIN = 0.{self.count:03d}"
-        return Turn(
-            f"SUMMARY: {gain}\n<<<<<<< SEARCH\nGAIN = 0.0\n=======\n{gain}\n>>>>>>> REPLACE\n"
-        )
+        return Turn(of_few_words(asked_for(body), self.count / 1000))
 
 
 def model_at(server: OpenAIServer) -> dict[str, Any]:
