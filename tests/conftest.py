@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from org.notebook import Notebook
+from tests.notebooks import Night, short_night
 from tests.organizations import (
     Gates,
     Organization,
+    Organize,
     Start,
-    processes_about,
+    killed_in_the_end,
     start_run,
     tiny_setting_on,
 )
@@ -53,6 +58,16 @@ def own_devices(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["AUTORESEARCH_ORG_DEVICES"] = str(tmp_path_factory.mktemp("devices"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_endpoint() -> Iterator[None]:
+    """No test knows of the endpoint or the key of whoever runs it; a server here needs no proxy."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("NO_PROXY", "127.0.0.1")
+        patched.delenv("OPENAI_BASE_URL", raising=False)
+        patched.delenv("OPENAI_API_KEY", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     return tiny_setting_on(tmp_path_factory.mktemp("texts"))
@@ -83,17 +98,45 @@ def baseline_trials(
 
 
 @pytest.fixture
+def notebook(tmp_path: Path) -> Iterator[Notebook]:
+    """A notebook with nothing in it."""
+    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
+        yield notebook
+
+
+@pytest.fixture
+def night(notebook: Notebook) -> Night:
+    """A night on whose notebook there is a measured baseline."""
+    night = Night(notebook)
+    night.measure_baseline()
+    return night
+
+
+@pytest.fixture(scope="session")
+def short_night_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebook of a short night, written once for all tests that read one."""
+    path = tmp_path_factory.mktemp("night") / "notebook.sqlite"
+    short_night(path).close()
+    return path
+
+
+@pytest.fixture
+def told_night(short_night_path: Path, tmp_path: Path) -> Iterator[Notebook]:
+    """A copy of it, that a test may change."""
+    with closing(Notebook(Path(shutil.copy(short_night_path, tmp_path)))) as notebook:
+        yield notebook
+
+
+@pytest.fixture
 def organize(
     tiny_setting: Setting,
     tiny_dataset: Dataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
-) -> Callable[..., Organization]:
+) -> Organize:
     """Write an organization whose corpus is prepared already, and its baseline SCRIPTED measured."""
     monkeypatch.setenv("AUTORESEARCH_ORG_CACHE", str(tiny_dataset.folder.parent.parent))
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
     def written(**fields: Any) -> Organization:
         organization = Organization(tmp_path / "organization", tiny_setting, **fields)
@@ -113,20 +156,13 @@ def gates(tmp_path: Path) -> Gates:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start `python -m org run` as a person would; what is left of it in the end is killed."""
-    started: list[subprocess.Popen[str]] = []
+    with killed_in_the_end(tmp_path) as started:
 
-    def run(organization: Organization) -> subprocess.Popen[str]:
-        process = start_run(
-            organization, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        started.append(process)
-        return process
+        def run(organization: Organization) -> subprocess.Popen[str]:
+            process = start_run(
+                organization, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            started.append(process)
+            return process
 
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-    for process in processes_about(tmp_path):
-        process.kill()
+        yield run

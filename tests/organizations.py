@@ -6,6 +6,7 @@ a few lines behind the door to a device. Everything in between is the real thing
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from typing import Any
 
 import psutil
 import yaml
+from click.testing import CliRunner
 
+from org.cli import main
 from org.config_reading import load_config
 from org.desk import run
 from org.lab import Lab
@@ -29,6 +32,7 @@ from org.lineage import Lineage
 from org.notebook import Experiment, Notebook
 from org.onlooker import Nobody, Onlooker
 from org.opening import open_lab
+from org.verifying import verify
 from roles.model import Answer, Brief, Model, Reply
 from roles.scripted import ScriptedModel
 from tests.sources import SCRIPTED
@@ -143,6 +147,20 @@ def plain_experiment(old: str, new: str) -> list[Said]:
     return [direction(), idea(new), patch(old, new), screening(), review()]
 
 
+def refused(gain: float) -> list[Said]:
+    """An experiment that is given up before it costs a trial; its engineer has one attempt."""
+    old, new = "GAIN = 0.0", f"GAIN = {gain}"
+    small = screening("Too small.", approved=False)
+    return [direction(), idea(new), patch(old, new), small, review()]
+
+
+def of_few_words(wanted: str, gain: float) -> str:
+    """What a language model says when asked for a reply of this type, in an experiment `refused`."""
+    types = ("Direction", "Hypothesis", "Prose", "Screening", "Review")
+    replies = {name: reply for name, (_, reply) in zip(types, refused(gain), strict=True)}
+    return replies[wanted] if wanted == "Prose" else json.dumps(replies[wanted])
+
+
 # --- an organization ------------------------------------------------------------------------------
 
 
@@ -235,6 +253,26 @@ class Organization:
             (row,) = notebook.rows("select count(*) as n from messages where model is not null")
             return int(row["n"])
 
+    def faults(self) -> list[str]:
+        """What does not hold together in the lab."""
+        return faults(self.lab)
+
+
+Organize = Callable[..., Organization]  # the fixture `organize`, which writes one
+
+
+def faults(lab: Path) -> list[str]:
+    """What does not hold together in a lab."""
+    return [finding.text for finding in verify(lab) if not finding.ok]
+
+
+def org(organization: Organization, command: str, *words: str) -> tuple[int, str]:
+    """What a command in another terminal comes to, and what it says, in one line."""
+    where = ("--config", str(organization.config_path))
+    told = CliRunner().invoke(main, [command, *where, *words], terminal_width=300)
+    assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
+    return told.exit_code, " ".join(told.output.split())
+
 
 def kept_sources(organization: Organization) -> list[str]:
     """Every proven train.py, change by change, once it is sure that all records of them agree."""
@@ -262,6 +300,20 @@ def kept_sources(organization: Organization) -> list[str]:
 # --- a run of it ----------------------------------------------------------------------------------
 
 Hold = Callable[[Brief], None]
+
+
+class Hears(Nobody):
+    """Keeps the notes, and what the desks do."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.done: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
+        self.done.append(what)
 
 
 class Overheard:
@@ -345,6 +397,27 @@ def processes_about(folder: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
     return found
+
+
+@contextmanager
+def killed_in_the_end(folder: Path) -> Iterator[list[subprocess.Popen[Any]]]:
+    """A list of processes: what is left of them in the end, and of those about ``folder``, is killed."""
+    started: list[subprocess.Popen[Any]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    for other in processes_about(folder):
+        other.kill()
+
+
+def supervisor_at_work() -> psutil.Process:
+    """The supervisor of the one trial that is run from here."""
+    here = psutil.Process().children()
+    (supervisor,) = [each for each in here if "trainer.supervisor" in each.cmdline()]
+    return supervisor
 
 
 # --- a run of it as a person starts it, with trials that are held up ------------------------------

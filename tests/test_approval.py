@@ -6,29 +6,29 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from org.approval import Question, answer, answer_to, questions
 from org.at_work import AtWork
-from org.cli import main
 from org.lab import Lab, LabError
 from org.notebook import Notebook
 from roles.patience import Patience
 from tests.notebooks import Night
 from tests.organizations import (
     Organization,
+    Organize,
     Start,
     Worked,
     direction,
     ended,
     eventually,
     idea,
+    org,
     patch,
     plain_experiment,
     processes_about,
@@ -37,17 +37,8 @@ from tests.organizations import (
     work,
 )
 
-Organize = Callable[..., Organization]
-
 ASKED = {"approval": True}
 PLAIN = plain_experiment("GAIN = 0.0", "GAIN = -1.0")
-
-
-def org(organization: Organization, command: str, *words: str) -> tuple[int, str]:
-    """What a command in another terminal comes to."""
-    where = ("--config", str(organization.config_path))
-    told = CliRunner().invoke(main, [command, *where, *words], terminal_width=300)
-    return told.exit_code, " ".join(told.output.split())
 
 
 def waiting(organization: Organization) -> list[Question]:

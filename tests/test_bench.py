@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from org.bench import carried
 from org.config import ReviewRule
 from tests.organizations import (
     Organization,
+    Organize,
     Said,
     direction,
     idea,
@@ -21,8 +21,6 @@ from tests.organizations import (
     work,
 )
 from tests.sources import SCRIPTED
-
-Organize = Callable[..., Organization]
 
 BENCH = ("careful", "frugal", "bold")
 

@@ -6,8 +6,6 @@ import ast
 import random
 import re
 import symtable
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,6 @@ from benchmarks.shim import attention
 from benchmarks.table import EQUAL, OURS, PEER, Figures, against_peer, table
 from benchmarks.trainer import TRAIN, resized, sizes_of
 from org.head import search_seed
-from org.notebook import Notebook
 from roles.records import Verdict
 from tests.notebooks import BASELINE_SCORES, RUN, Night, completed
 from trainer.patch import Patch, apply_patch
@@ -203,14 +200,6 @@ def locals_of(source: str, function: str) -> set[str]:
             symbols = table.get_symbols()
             found |= {s.get_name() for s in symbols if s.is_local() and not s.is_parameter()}
     return found
-
-
-@pytest.fixture
-def night(tmp_path: Path) -> Iterator[Night]:
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
-        night = Night(notebook)
-        night.measure_baseline()
-        yield night
 
 
 def tried(night: Night, number: int, *scores: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +14,6 @@ from org.lab import Lab
 from org.notebook import Experiment
 from org.onlooker import Nobody
 from org.stack import Proof, proofs, stack
-from org.verifying import verify
 from roles.model import Brief
 from roles.records import DirectorReads, ReviewReads
 from tests.organizations import (
@@ -23,6 +21,7 @@ from tests.organizations import (
     TWO_LINES,
     Gates,
     Organization,
+    Organize,
     Said,
     Start,
     direction,
@@ -40,9 +39,8 @@ from tests.organizations import (
 )
 from tests.sources import SCRIPTED
 from trainer.evidence.certify import Certification
+from trainer.evidence.stack import Value
 from trainer.trial import Trial
-
-Organize = Callable[..., Organization]
 
 
 def lucky(source: str) -> str:
@@ -66,10 +64,6 @@ def organized(organize: Organize, *experiments: list[Said], **fields: object) ->
 def worked(organization: Organization) -> None:
     done = work(organization)
     assert (done.reasons, done.left) == ([], {})
-
-
-def faults(organization: Organization) -> list[str]:
-    return [finding.text for finding in verify(organization.lab) if not finding.ok]
 
 
 def decisions(organization: Organization) -> list[str | None]:
@@ -161,7 +155,7 @@ def test_a_patch_that_removes_code_at_no_loss_is_kept_as_no_worse_and_simpler(or
     with organization.notebook() as notebook:
         (proof,) = proofs(notebook)
         assert (proof.purpose, proof.says) == ("simpler", "pass")
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 def test_what_adds_lines_and_does_little_is_pruned_after_the_proof(organize: Organize):
@@ -180,7 +174,7 @@ def test_what_adds_lines_and_does_little_is_pruned_after_the_proof(organize: Org
         assert len(notebook.incumbents()) == 3
     assert proven == LUCKY.replace("GAIN = 0.0", "GAIN = 0.3")
     assert (organization.lab / "train.py").read_text() == proven
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 def test_a_second_run_in_the_lab_builds_on_what_the_first_has_proven(organize: Organize):
@@ -238,7 +232,7 @@ def test_a_write_that_fails_between_two_certifications_loses_neither(
     worked(organization)
     assert came_of_it(organization) == CAME_OF_IT[purpose]
     assert decisions(organization) == ["keep", "dropped"]
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 @pytest.mark.parametrize("purpose", SECONDS)
@@ -263,13 +257,13 @@ def test_a_run_that_is_killed_during_a_half_or_a_pruning_goes_on_with_it(
     assert max(gates.begun.values()) == 1
     assert came_of_it(organization) == CAME_OF_IT[purpose]
     assert decisions(organization) == ["keep", "dropped"]
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 class Dies(Nobody):
     """Fails once an experiment is on record, before anything follows from it."""
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         raise RuntimeError("the power is gone")
 
 
@@ -295,7 +289,7 @@ class Comes(Nobody):
     def opened(self, lab: Lab) -> None:
         self.lab = lab
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         certify_stack(self.lab)
 
 
@@ -324,7 +318,7 @@ class Meanwhile(Nobody):
             self.begun.set()
             wait_for(self.done)
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         if self.begun.is_set():
             self.done.set()
 
@@ -344,7 +338,7 @@ def during(
     meanwhile = Meanwhile(number)
     done = work(organization, meanwhile, meanwhile.hold)
     assert (done.reasons, done.left) == ([], {})
-    assert faults(organization) == []
+    assert organization.faults() == []
     with organization.notebook() as notebook:
         return organization, {each.summary or "": each.decision for each in notebook.experiments()}
 
@@ -408,7 +402,7 @@ class Late(Nobody):
             self.has_run.set()
             self.wait_until_moved()
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         self.one_is_closed.set()
 
     def hold(self, brief: Brief) -> None:
@@ -461,7 +455,7 @@ def test_what_was_run_on_a_head_that_has_moved_is_run_again_before_it_is_judged(
     assert (done.reasons, done.left) == ([], {})
     assert decisions(organization) == ["keep", "keep"]
     assert len(seeds_of_the_late_one(organization)) == 2
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 def test_what_loses_to_the_head_it_was_run_on_is_not_run_again_on_another(organize: Organize):
@@ -472,7 +466,7 @@ def test_what_loses_to_the_head_it_was_run_on_is_not_run_again_on_another(organi
     assert (done.reasons, done.left) == ([], {})
     assert sorted(decisions(organization)) == ["discard", "keep"]
     assert len(seeds_of_the_late_one(organization)) == 1
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 def test_what_was_run_before_there_was_another_incumbent_is_run_again_under_its_seed(
@@ -486,7 +480,7 @@ def test_what_was_run_before_there_was_another_incumbent_is_run_again_under_its_
     assert decisions(organization) == ["keep", "keep"]
     before, after = seeds_of_the_late_one(organization)
     assert before != after == 1001
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 # --- the hours ------------------------------------------------------------------------------------
@@ -516,4 +510,4 @@ def test_once_the_hours_are_over_no_half_is_tried_and_nothing_pruned(
     assert work(organization, long, opened=long.opened).reasons == []
     assert came_of_it(organization) == CAME_OF_IT[purpose][:1]
     assert decisions(organization) == {"half": ["dropped"], "pruned": ["keep"]}[purpose] * 2
-    assert faults(organization) == []
+    assert organization.faults() == []

@@ -17,12 +17,6 @@ from tests.chats import BRIEF, GOOD, KEY, failure, model_at, ways
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for, prompt_of, speaker
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
 def test_a_good_reply_comes_back_with_its_words_and_its_cost() -> None:
     with OpenAIServer([Turn(GOOD, usage=(1000, 500))]) as server:
         model = model_at(server, price=(2.0, 8.0), temperature=0.3, max_tokens=99)

@@ -47,8 +47,6 @@ def organization(
     tmp_path: Path, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> Organization:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     folder = tmp_path / "organization"
     folder.mkdir()
     return Organization(folder, tiny_setting)

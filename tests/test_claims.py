@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from math import hypot
 from pathlib import Path
@@ -11,28 +10,17 @@ import pytest
 
 from org.claims import claims, proven_gain
 from org.lineage import Lineage
-from org.notebook import Notebook
 from org.onlooker import Nobody
 from org.stack import Begun, Proof, begin_proof, pass_proof, proofs
 from org.telling.cells import headline
 from org.telling.results import read_results
 from roles.records import Verdict
 from tests.notebooks import RUN, Night, completed, incumbent, short_night
-from tests.organizations import Organization, plain_experiment, work
+from tests.organizations import Organize, plain_experiment, work
 from trainer.evidence.certify import Certification
 from trainer.evidence.effect import Effect
 
-Organize = Callable[..., Organization]
-
 PASSED = Effect(bpb=0.0005, error=0.0009, freedom=8.0, seeds=3, kind="certified")
-
-
-@pytest.fixture
-def night(tmp_path: Path) -> Iterator[Night]:
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
-        night = Night(notebook)
-        night.measure_baseline()
-        yield night
 
 
 def proven(night: Night, old: str, new: str, better: float, level: float) -> None:

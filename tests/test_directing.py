@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +14,7 @@ from org.lab import Lab
 from roles.model import Brief
 from roles.records import HypothesisReads
 from tests.organizations import (
-    Organization,
+    Organize,
     Said,
     direction,
     eventually,
@@ -27,8 +26,6 @@ from tests.organizations import (
     work,
 )
 from trainer import smoke
-
-Organize = Callable[..., Organization]
 
 
 def two_thinkers(exploration: float) -> dict[str, Any]:

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from org.running import run_here
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for
-from tests.organizations import Organization, direction, idea, patch, review, screening, work
-
-Organize = Callable[..., Organization]
+from tests.organizations import Organization, Organize, of_few_words, work
 
 MOST = 0.1  # dollars that one request may cost: 1,000 tokens at 100 dollars a million
-REPLIES: dict[str, Any] = {
-    "Direction": direction()[1],
-    "Hypothesis": idea()[1],
-    "Screening": screening("Too small.", approved=False)[1],
-    "Review": review()[1],
-}
 
 
 def replies(tokens: int, delay_seconds: float = 0.0) -> Callable[[Body], Turn]:
     """What a language model says whose every reply has so many tokens, and which approves of nothing."""
 
     def answer(body: Body) -> Turn:
-        said = REPLIES.get(asked_for(body))
-        text = json.dumps(said) if said else patch("GAIN = 0.0", "GAIN = 0.1")[1]
+        text = of_few_words(asked_for(body), 0.1)
         return Turn(text, usage=(50, tokens), delay_seconds=delay_seconds)
 
     return answer
@@ -45,11 +34,6 @@ def organized(organize: Organize, server: OpenAIServer, dollars: float) -> Organ
 def spent(organization: Organization) -> float:
     with organization.notebook() as notebook:
         return notebook.dollars_at_most(notebook.runs()[-1].id)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 def test_a_shortage_that_passes_holds_a_desk_up_and_no_more(organize: Organize) -> None:

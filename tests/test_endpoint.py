@@ -16,12 +16,6 @@ from tests.chats import BRIEF, KEY, Clock, failure, model_at
 from tests.openai_server import OpenAIServer, Turn
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
 @pytest.mark.parametrize(
     ("status", "line"),
     [

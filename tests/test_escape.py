@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from roles.records import (
 from tests.organizations import (
     TWO_LINES,
     Organization,
+    Organize,
     Said,
     direction,
     idea,
@@ -36,8 +36,6 @@ from tests.organizations import (
 from trainer.evidence.plateau import WINDOW
 from trainer.patch import Edit, Patch, apply_patch
 from trainer.source import normalized_sha, source_sha
-
-Organize = Callable[..., Organization]
 
 PAST = [("GAIN = 0.0", "GAIN = -0.2"), ("LIFT = 0.0", "LIFT = -0.1")]
 

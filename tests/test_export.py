@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +14,7 @@ from org.notebook import Notebook
 from org.schema import TABLES
 from org.telling import export as exporting
 from org.telling.export import Format
-from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, PROGRAM, short_night
+from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, PROGRAM
 from trainer.source import source_sha
 
 
@@ -24,19 +22,9 @@ def export(notebook: Notebook, form: Format) -> str:
     return "".join(exporting.export(notebook, form))
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A notebook of a short night, written once: every test reads and changes a copy of it."""
-    path = tmp_path_factory.mktemp("night") / "notebook.sqlite"
-    short_night(path).close()
-    return path
-
-
 @pytest.fixture
-def notebook(written: Path, tmp_path: Path) -> Iterator[Notebook]:
-    notebook = Notebook(Path(shutil.copy(written, tmp_path)))
-    yield notebook
-    notebook.close()
+def notebook(told_night: Notebook) -> Notebook:
+    return told_night
 
 
 def test_the_tsv_is_what_autoresearch_keeps(notebook: Notebook) -> None:

@@ -19,67 +19,48 @@ from pathlib import Path
 
 import psutil
 import pytest
-from click.testing import CliRunner
 
-from org.cli import main
 from org.notebook import Notebook
 from org.trouble import Patient
-from org.verifying import verify
 from tests.organizations import (
     NO_SANDBOX,
+    Gates,
     Organization,
-    Said,
-    direction,
+    Organize,
     eventually,
     gated,
-    idea,
-    patch,
+    killed_in_the_end,
+    org,
     plain_experiment,
     processes_about,
-    review,
-    screening,
+    refused,
     start_run,
     work,
 )
 
-Organize = Callable[..., Organization]
 Begin = Callable[..., subprocess.Popen[bytes]]
 
-
-def refused(gain: float) -> list[Said]:
-    """An experiment that is given up before it costs a trial."""
-    old, new = "GAIN = 0.0", f"GAIN = {gain}"
-    small = screening("Too small.", approved=False)
-    return [direction(), idea(new), patch(old, new), small, review()]
+FIRST = "gain 0.0 seed 1"
 
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
     """Start `python -m org run` as a person would; what is left of it in the end is killed."""
-    started: list[subprocess.Popen[bytes]] = []
+    with killed_in_the_end(tmp_path) as started:
 
-    def run(organization: Organization, **how: object) -> subprocess.Popen[bytes]:
-        said = (organization.folder / f"said-{len(started) + 1}").open("wb")
-        terms = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said} | how
-        process = start_run(organization, **terms)
-        said.close()
-        started.append(process)
-        return process
+        def run(organization: Organization, **how: object) -> subprocess.Popen[bytes]:
+            said = (organization.folder / f"said-{len(started) + 1}").open("wb")
+            terms = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said} | how
+            process = start_run(organization, **terms)
+            said.close()
+            started.append(process)
+            return process
 
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-    for process in processes_about(tmp_path):
-        process.kill()
+        yield run
 
 
 def said(organization: Organization, number: int = 1) -> str:
     return (organization.folder / f"said-{number}").read_text()
-
-
-def faults(organization: Organization) -> list[str]:
-    return [finding.text for finding in verify(organization.lab) if not finding.ok]
 
 
 def recorded(organization: Organization) -> list[str]:
@@ -87,25 +68,20 @@ def recorded(organization: Organization) -> list[str]:
 
 
 @pytest.fixture
-def held(organize: Organize, tmp_path: Path) -> Organization:
+def held(organize: Organize, gates: Gates) -> Organization:
     """An organization whose first trial is held up by a gate."""
-    (tmp_path / "gates").mkdir()
-    (tmp_path / "gates" / "gain 0.0 seed 1").touch()
-    return organize(source=gated(tmp_path), more=NO_SANDBOX, script=[])
-
-
-def let_go(tmp_path: Path) -> None:
-    (tmp_path / "gates" / "gain 0.0 seed 1").unlink()
+    gates.shut(FIRST)
+    return organize(source=gated(gates.folder), more=NO_SANDBOX, script=[])
 
 
 # --- who asks a run to end ------------------------------------------------------------------------
 
 
 def test_a_second_run_is_refused_and_a_request_to_end_lets_the_trial_finish(
-    held: Organization, begin: Begin, tmp_path: Path
+    held: Organization, begin: Begin, gates: Gates
 ):
     first = begin(held)
-    eventually((tmp_path / "started").exists)
+    gates.wait_until_begun(FIRST)
     second = begin(held)
     assert second.wait() == 2
     (line,) = [line for line in said(held, 2).splitlines() if str(first.pid) in line]
@@ -113,16 +89,16 @@ def test_a_second_run_is_refused_and_a_request_to_end_lets_the_trial_finish(
     assert "Traceback" not in said(held, 2)
     first.send_signal(signal.SIGTERM)
     eventually(lambda: "stopping after the trials at hand" in said(held))
-    let_go(tmp_path)
+    gates.open(FIRST)
     assert first.wait() == 130
     assert "To go on: python -m org run" in said(held)
     assert recorded(held) == ["baseline"]
     assert processes_about(held.folder) == []
-    assert faults(held) == []
+    assert held.faults() == []
 
 
 def test_a_terminal_that_goes_away_lets_the_trial_finish_and_is_no_error(
-    held: Organization, begin: Begin, tmp_path: Path
+    held: Organization, begin: Begin, gates: Gates
 ):
     ours, its = pty.openpty()
 
@@ -132,9 +108,9 @@ def test_a_terminal_that_goes_away_lets_the_trial_finish_and_is_no_error(
     errors = (held.folder / "errors").open("wb")
     process = begin(held, stdin=its, stdout=its, stderr=errors, preexec_fn=own_terminal)
     os.close(its)
-    eventually((tmp_path / "started").exists)
+    gates.wait_until_begun(FIRST)
     os.close(ours)
-    let_go(tmp_path)
+    gates.open(FIRST)
     assert process.wait() == 130
     assert (held.folder / "errors").read_text() == ""
     assert recorded(held) == ["baseline"]
@@ -167,12 +143,12 @@ def test_a_disk_that_takes_no_more_stops_the_run_in_one_line_and_the_same_comman
     (line,) = [each for each in said(organization).splitlines() if "cannot be written" in each]
     assert "make room, then the same command goes on" in line
     assert "Traceback" not in said(organization)
-    assert faults(organization) == []
+    assert organization.faults() == []
 
     assert work(organization).reasons == []
     assert [organization.experiment(n).decision for n in (1, 2)] == ["discard", "discard"]
     assert organization.replies_count() == 10
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 def test_a_notebook_that_another_program_holds_for_a_while_is_waited_for(organize: Organize):
@@ -197,7 +173,7 @@ def test_a_notebook_that_another_program_holds_for_a_while_is_waited_for(organiz
     assert work(organization, opened=hold_for_a_while).reasons == []
     assert time.monotonic() - began >= waits[0] >= 2.0
     assert organization.experiment().decision == "discard"
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 @contextmanager
@@ -206,14 +182,6 @@ def locked(organization: Organization) -> Iterator[None]:
     with closing(sqlite3.connect(organization.lab / "notebook.sqlite", timeout=0)) as other:
         other.execute("begin immediate")
         yield
-
-
-def told_of(organization: Organization, *words: str) -> tuple[int, str]:
-    """What a command comes to, in one line."""
-    where = ("--config", str(organization.config_path))
-    told = CliRunner().invoke(main, [words[0], *where, *words[1:]], terminal_width=200)
-    assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
-    return told.exit_code, " ".join(told.output.split())
 
 
 @pytest.mark.quick
@@ -225,10 +193,10 @@ def test_a_notebook_that_stays_locked_ends_what_writes_in_one_line_and_can_be_re
     monkeypatch.setattr("org.notebook.BUSY_SECONDS", 0.1)
     with locked(organization):
         for command in (["run"], ["pause"], ["say", "look at the schedule"]):
-            code, said = told_of(organization, *command)
+            code, said = org(organization, *command)
             assert (code, "another program has locked the notebook" in said) == (2, True)
         for command in (["status"], ["notebook"], ["replay", "1"], ["diff"]):
-            code, said = told_of(organization, *command)
+            code, said = org(organization, *command)
             assert (code, "locked" in said) == (0, False)
 
 
@@ -288,7 +256,7 @@ def test_a_clock_that_is_changed_changes_no_duration_and_no_verdict(
     assert {"waited", "smoke-tested", "started up", "trained", "scored"} <= spans.keys()
     assert 0.0 <= min(spans.values()) <= sum(spans.values()) <= took
     assert [organization.experiment(n).decision for n in (1, 2)] == ["discard", "discard"]
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 @pytest.mark.quick
@@ -324,7 +292,7 @@ def trial_at_work() -> psutil.Process | None:
 def test_a_trial_that_the_kernel_kills_is_told_as_out_of_memory_and_the_run_goes_on(
     organize: Organize,
 ):
-    large = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 1.0"), screening(), review()]
+    large = plain_experiment("GAIN = 0.0", "GAIN = 1.0")
     organization = organize(experiments=2, attempts=1, more=NO_SANDBOX, script=large + refused(0.7))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work, organization)
@@ -336,4 +304,4 @@ def test_a_trial_that_the_kernel_kills_is_told_as_out_of_memory_and_the_run_goes
     assert "out of memory: peak " in reason
     assert "killed, most likely by the kernel" in reason
     assert organization.experiment(2).decision == "discard"
-    assert faults(organization) == []
+    assert organization.faults() == []

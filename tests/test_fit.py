@@ -77,12 +77,6 @@ ALL: dict[str, Reads] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
 @pytest.mark.parametrize(
     ("text", "least", "most"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,15 +39,6 @@ ASKED = {
     "digest, count": (digest.COUNT, {"besides": 1}),
     **{f"digest, {n}": (sql, {"page": 9, "skip": 0}) for n, sql in enumerate(digest.SHELVES)},
 }
-
-
-@pytest.fixture
-def night(tmp_path: Path) -> Iterator[Night]:
-    book = Notebook(tmp_path / "notebook.sqlite")
-    night = Night(book)
-    night.measure_baseline()
-    yield night
-    book.close()
 
 
 def plan(book: Notebook, sql: str, asked: dict[str, Any]) -> list[str]:

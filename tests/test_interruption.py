@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-
-import psutil
 
 from org.lab import Lab
 from org.notebook import Experiment
@@ -16,24 +13,21 @@ from org.onlooker import Nobody
 from tests.organizations import (
     NO_SANDBOX,
     Gates,
+    Hears,
     Organization,
+    Organize,
     Start,
-    direction,
     ended,
     eventually,
     gated,
-    idea,
     kept_sources,
-    patch,
     plain_experiment,
     processes_about,
-    review,
-    screening,
+    refused,
+    supervisor_at_work,
     work,
 )
 from trainer.evidence.stack import Value
-
-Organize = Callable[..., Organization]
 
 KEEP = plain_experiment("GAIN = 0.0", "GAIN = 1.0")
 DISCARD = plain_experiment("GAIN = 1.0", "GAIN = 0.5")
@@ -81,10 +75,7 @@ def assert_all_done_once(organization: Organization) -> None:
 def test_a_run_that_was_stopped_between_two_experiments_goes_on_with_the_second(
     organize: Organize,
 ):
-    refused = screening("Too small.", approved=False)
-    change = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.5"), refused, review()]
-    other = [direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.7"), refused, review()]
-    organization = organize(experiments=2, attempts=1, script=change + other)
+    organization = organize(experiments=2, attempts=1, script=refused(0.5) + refused(0.7))
     stopper = StopsAfterOne()
     first = work(organization, stopper, opened=stopper.opened)
     assert first.reasons == []
@@ -204,16 +195,6 @@ def test_a_second_ctrl_c_abandons_the_trial_and_the_next_run_measures_the_baseli
     assert len(kept_sources(organization)) == 1
 
 
-class Reads(Nobody):
-    """Keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_a_device_whose_supervisors_die_is_set_aside_and_the_trial_is_run_on_another(
     organize: Organize, gates: Gates
 ):
@@ -222,25 +203,20 @@ def test_a_device_whose_supervisors_die_is_set_aside_and_the_trial_is_run_on_ano
         source=gated(gates.folder), more=more, script=plain_experiment("GAIN = 0.0", "GAIN = -1.0")
     )
     # Under the seed of whichever of the two baseline runs ended last.
-    names, reads = [f"gain -1.0 seed {seed}" for seed in (1, 2)], Reads()
+    names, hears = [f"gain -1.0 seed {seed}" for seed in (1, 2)], Hears()
     for name in names:
         gates.shut(name)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(work, organization, reads)
+        running = pool.submit(work, organization, hears)
         name = eventually(lambda: next((each for each in names if gates.begun[each]), ""))
         for times in (1, 2):
             gates.wait_until_begun(name, times)
-            (supervisor,) = [
-                each
-                for each in psutil.Process().children()
-                if "trainer.supervisor" in each.cmdline()
-            ]
-            supervisor.kill()
+            supervisor_at_work().kill()
         gates.wait_until_begun(name, 3)
         gates.open(name)
         worked = running.result()
     assert (worked.reasons, worked.left) == ([], {})
-    (note,) = [each for each in reads.notes if "set aside" in each]
+    (note,) = [each for each in hears.notes if "set aside" in each]
     assert note.startswith("cpu:0 failed again and is set aside (cpu:1 left)")
     assert organization.trials(1)[0][1] == "completed"
     with organization.notebook() as notebook:

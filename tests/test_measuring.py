@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
-from org import measuring
 from org.config_reading import load_config
 from org.lab import Lab, LabError
-from org.measuring import Asker, try_out
+from org.measuring import Asker, measure, on_device, try_out
 from org.notebook import source_sha
 from org.onlooker import Nobody
 from org.opening import open_lab
 from org.undisturbed import measure_fresh
-from tests.organizations import NO_SANDBOX, Gates, Organization
+from tests.organizations import NO_SANDBOX, Gates, Hears, Organize, supervisor_at_work
 from tests.sources import SCRIPTED
+from trainer import smoke
 from trainer.trial import Trial
-
-Organize = Callable[..., Organization]
 
 ASKER = Asker("desk 1", "a trial")
 
@@ -41,23 +38,13 @@ if (Path({str(folder)!r}) / (terms["device"] + " is broken")).exists():
 {source}"""
 
 
-class Notes(Nobody):
-    """Keeps what is noted."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 @contextmanager
 def opened(
-    organize: Organize, source: str, *devices: str, notes: Nobody | None = None
+    organize: Organize, source: str, *devices: str, onlooker: Nobody | None = None
 ) -> Iterator[Lab]:
     organization = organize(source=source, more={**NO_SANDBOX, "devices": list(devices)})
     config = load_config(organization.config_path)
-    with open_lab(config, organization.lab, notes or Nobody()) as lab:
+    with open_lab(config, organization.lab, onlooker or Nobody()) as lab:
         yield lab
 
 
@@ -74,8 +61,8 @@ def of(source: str, outcome: str, device: str = "cpu:0") -> Trial:
 def test_where_the_baseline_fails_too_the_device_is_set_aside_and_the_trial_run_on_another(
     organize: Organize, tmp_path: Path
 ):
-    baseline, notes = on_devices_that_may_break(tmp_path), Notes()
-    with opened(organize, baseline, "cpu:0", "cpu:1", notes=notes) as lab:
+    baseline, hears = on_devices_that_may_break(tmp_path), Hears()
+    with opened(organize, baseline, "cpu:0", "cpu:1", onlooker=hears) as lab:
         (tmp_path / "cpu:0 is broken").touch()
         first, second = (baseline.replace("GAIN = 0.0", f"GAIN = {gain}") for gain in (0.5, 0.7))
         assert run(lab, "first", first).outcome == "crashed"
@@ -83,7 +70,7 @@ def test_where_the_baseline_fails_too_the_device_is_set_aside_and_the_trial_run_
         trial = run(lab, "second", second)
         assert (trial.outcome, trial.device) == ("completed", "cpu:1")
         assert lab.devices.names == ("cpu:1",)
-        (note,) = [each for each in notes.notes if "set aside" in each]
+        (note,) = [each for each in hears.notes if "set aside" in each]
         assert note.startswith("cpu:0 failed again") and "Error 304" in note
         trials = lab.folder / "trials"
         assert "crashed" in (trials / "second-void-1" / "trial.json").read_text()
@@ -110,25 +97,36 @@ def test_a_source_that_has_run_before_is_not_blamed_for_a_device_that_broke(
             run(lab, "again", baseline)
 
 
+def found_again(lab: Lab, trial_id: str, trial: Trial, source: str) -> Trial:
+    """What comes of a trial of ``source`` that finished in its folder before, on the next free device."""
+    folder = lab.folder / "trials" / trial_id
+    folder.mkdir(parents=True)
+    (folder / "trial.json").write_text(trial.model_dump_json())
+    return on_device(lab, ASKER, lambda device: measure(lab, ASKER, device, trial_id, source, 1))
+
+
 def test_whatever_does_not_complete_counts_and_only_what_ran_on_the_device(
     organize: Organize, tmp_path: Path
 ):
     baseline = on_devices_that_may_break(tmp_path)
-    with opened(organize, baseline, "cpu:0", "cpu:1") as lab, lab.devices.lease() as device:
+    with opened(organize, baseline, "cpu:0", "cpu:1") as lab:
         (tmp_path / "cpu:0 is broken").touch()
-        assert device == "cpu:0"
-        assert not measuring._is_broken(lab, device, of("one", "timed_out"))
-        assert not measuring._is_broken(lab, device, of("one", "timed_out"))
-        assert not measuring._is_broken(lab, device, of("other", "crashed", "cpu:1"))
-        assert not measuring._is_broken(lab, device, of("third", "completed", "cpu:1"))
-        assert measuring._is_broken(lab, device, of("other", "rejected"))
+        believed = [
+            *(of("one", "timed_out"), of("one", "timed_out")),
+            *(of("other", "crashed", "cpu:1"), of("third", "completed", "cpu:1")),
+        ]
+        for number, trial in enumerate(believed):
+            assert found_again(lab, f"believed-{number}", trial, baseline) == trial
+        assert lab.devices.names == ("cpu:0", "cpu:1")
+        trial = found_again(lab, "void", of("other", "rejected"), baseline)
+        assert (trial.outcome, trial.device) == ("completed", "cpu:1")
         assert lab.devices.names == ("cpu:1",)
 
 
 def test_a_smoke_test_that_is_lost_is_begun_again_where_it_needs_no_device_too(
     organize: Organize, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(measuring, "can_run_beside", lambda devices, threads: True)
+    monkeypatch.setattr(smoke, "available_cores", lambda: [0, 1])  # it needs no device
     source = f"""
 import time
 from pathlib import Path
@@ -142,10 +140,7 @@ while (FOLDER / "gates" / "smoke").exists():
     with opened(organize, SCRIPTED, "cpu:0") as lab, ThreadPoolExecutor(1) as pool:
         tested = pool.submit(try_out, lab, ASKER, "test", source)
         gates.wait_until_begun("smoke")
-        (supervisor,) = [
-            each for each in psutil.Process().children() if "trainer.supervisor" in each.cmdline()
-        ]
-        supervisor.kill()
+        supervisor_at_work().kill()
         gates.wait_until_begun("smoke", 2)
         gates.open("smoke")
         assert tested.result().outcome == "completed"

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 
 from org.noise import run_spread
 from org.notebook import Notebook
 from tests.notebooks import RUN, Night, completed, incumbent
-
-
-@pytest.fixture
-def notebook(tmp_path: Path) -> Iterator[Notebook]:
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as opened:
-        yield opened
 
 
 def certified(notebook: Notebook, text: str, *scores: float) -> str:

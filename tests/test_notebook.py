@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from org.head import head_sha
-from org.notebook import Incumbent, Message, Notebook, Run
+from org.notebook import Experiment, Incumbent, Message, Notebook, Run, Span
+from org.notes import Note
+from org.schema import TABLES
 from org.stack import (
+    Change,
     Proof,
     Pushed,
     change_of,
@@ -18,6 +21,7 @@ from org.stack import (
     push,
     stack,
 )
+from org.steering import Order
 from roles.records import Direction, Hypothesis, Verdict
 from tests.notebooks import Night, short_night
 from trainer.evidence.certify import Certification
@@ -74,6 +78,24 @@ def notebook(tmp_path):
     book.set_baseline("r", incumbent(1, sha, None))
     yield book
     book.close()
+
+
+@pytest.mark.parametrize(
+    ("row", "table", "besides"),
+    [
+        (Run, "runs", set()),
+        (Experiment, "experiments", {"normalized_sha"}),
+        (Message, "messages", {"number"}),
+        (Span, "spans", set()),
+        (Incumbent, "incumbents", {"run"}),
+        (Change, "stack", set()),
+        (Proof, "certifications", set()),
+        (Note, "notes", set()),
+        (Order, "orders", set()),
+    ],
+)
+def test_a_row_has_the_columns_of_its_table(row, table, besides):
+    assert {*TABLES[table][0]} == row.model_fields.keys() | besides
 
 
 def test_experiments_are_numbered_and_stop_at_the_budget(notebook):

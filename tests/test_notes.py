@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +16,7 @@ from org.onlooker import Nobody
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
 from tests.organizations import (
     Organization,
+    Organize,
     Said,
     direction,
     eventually,
@@ -29,8 +29,6 @@ from tests.organizations import (
     work,
 )
 from tests.sources import SCRIPTED
-
-Organize = Callable[..., Organization]
 
 
 def answering(answer: str, gain: str) -> list[Said]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from os import cpu_count
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from org.lab import exclusive
 from org.lineage import Lineage
 from org.notebook import Experiment
 from org.onlooker import Nobody
-from org.verifying import verify
 from roles.model import Brief
 from roles.records import ReviewReads
 from tests.organizations import (
     TWO_LINES,
     Organization,
+    Organize,
     Said,
     direction,
     idea,
@@ -35,8 +34,6 @@ from tests.organizations import (
 )
 from tests.sources import NO_MODEL, SCRIPTED
 from trainer.evidence.stack import Value
-
-Organize = Callable[..., Organization]
 
 
 def crash(words: str, *, in_earnest: bool = False) -> Said:
@@ -228,7 +225,7 @@ def test_a_second_hypothesis_is_not_reviewed_by_the_patch_of_the_first(organize:
     with organization.notebook() as notebook:
         rows = notebook.rows("select number from experiments where normalized_sha is not null")
     assert [row["number"] for row in rows] == [1]
-    assert all(finding.ok for finding in verify(organization.lab))
+    assert organization.faults() == []
 
 
 def test_advisers_speak_at_their_moment_and_are_heard_by_those_after_them(organize: Organize):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for, speaker
-from tests.organizations import Organization, kept_sources, plain_experiment, work
+from tests.organizations import Organize, kept_sources, plain_experiment, work
 from tests.sources import SCRIPTED
-
-Organize = Callable[..., Organization]
 
 
 @pytest.fixture

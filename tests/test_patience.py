@@ -21,12 +21,6 @@ from tests.openai_server import Body, OpenAIServer, Turn
 Answers = Callable[[Body], Turn | str]
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     yield Clock()

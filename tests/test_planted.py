@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -27,12 +26,10 @@ from roles.model import Brief
 from roles.records import DirectorReads, Record
 from roles.render import render
 from tests.notebooks import Night, stack_one
-from tests.organizations import Organization, Said, direction, patch, screening, work
+from tests.organizations import Organize, Said, direction, patch, screening, work
 from tests.test_quoting import FENCES, outside
 from tests.test_roles import DIGEST, READS, headings
 from trainer.evidence.certify import Certification
-
-Organize = Callable[..., Organization]
 
 # What a person wrote, in org.yaml, program.md or by `say`, or code: this stands as it is.
 OURS = {"terms", "program", "notes", "people", "focus of HypothesisReads", "moment", "speaker"}

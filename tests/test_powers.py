@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from roles.records import DirectorReads, Person, Record, Review, Screening
 from roles.replies import UnfitError, read_reply, schema_of
 from roles.scripted import ScriptedModel
 from tests.organizations import (
-    Organization,
+    Organize,
     Said,
     direction,
     idea,
@@ -28,8 +27,6 @@ from tests.organizations import (
 from tests.sources import SCRIPTED
 from tests.test_roles import DIGEST, DIRECTION, HYPOTHESIS
 from trainer.patch import PatchError
-
-Organize = Callable[..., Organization]
 
 REPLIES: tuple[Record, ...] = (
     DIRECTION,

@@ -9,11 +9,6 @@ from roles.prices import dollars, price_of, price_table
 OPENAI = "https://api.openai.com/v1"
 
 
-@pytest.fixture(autouse=True)
-def _no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
 def test_a_model_is_known_by_its_name_with_or_without_a_date() -> None:
     assert price_of("gpt-4o", None) == price_of("gpt-4o-2024-08-06", f"{OPENAI}/") == (2.5, 10.0)
     assert price_of("gpt-4o-2024-05-13", OPENAI) == (5.0, 15.0)

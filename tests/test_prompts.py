@@ -197,9 +197,8 @@ def prompt(name: str) -> str:
     return (ROOT / "roles" / f"{name}.md").read_text()
 
 
-def told(moment: str, window: int | None, monkeypatch: pytest.MonkeyPatch) -> str:
+def told(moment: str, window: int | None) -> str:
     """All that a language model is told, as it comes to the endpoint."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     role, reads, reply_type = FULL[moment]
     brief = Brief(role=role, prompt=prompt(role), reads=reads)
     example = examples(role, reply_type)[0] if reply_type is not Prose else "SUMMARY: none"
@@ -217,10 +216,8 @@ def examples(role: str, kind: type[Record]) -> list[str]:
 
 
 @pytest.mark.parametrize("moment", FULL)
-def test_with_a_full_notebook_all_that_is_told_fits_into_16k_tokens(
-    moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = told(moment, WINDOW_TOKENS, monkeypatch)
+def test_with_a_full_notebook_all_that_is_told_fits_into_16k_tokens(moment: str) -> None:
+    text = told(moment, WINDOW_TOKENS)
     assert count_tokens(text) <= WINDOW_TOKENS
     assert ("## What was cut" in text) == (moment in CUT)
     assert (TRAIN in text) == (moment in EDITING)
@@ -230,10 +227,8 @@ def test_with_a_full_notebook_all_that_is_told_fits_into_16k_tokens(
 
 
 @pytest.mark.parametrize("moment", [each for each in FULL if hasattr(FULL[each][1], "digest")])
-def test_in_16k_tokens_the_program_and_the_latest_results_are_there(
-    moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = told(moment, WINDOW_TOKENS, monkeypatch)
+def test_in_16k_tokens_the_program_and_the_latest_results_are_there(moment: str) -> None:
+    text = told(moment, WINDOW_TOKENS)
     assert PROGRAM.strip() in text
     assert "experiments are not shown" in text
     # The latest of all, of those that are over, and of those that are on the stack.
@@ -243,19 +238,17 @@ def test_in_16k_tokens_the_program_and_the_latest_results_are_there(
 
 @pytest.mark.parametrize("moment", FULL)
 def test_where_no_window_is_known_nothing_is_cut_and_all_there_is_comes_to_32k_tokens_at_most(
-    moment: str, monkeypatch: pytest.MonkeyPatch
+    moment: str,
 ) -> None:
-    text = told(moment, None, monkeypatch)
+    text = told(moment, None)
     assert count_tokens(text) <= 2 * WINDOW_TOKENS
     assert "## What was cut" not in text
     assert getattr(FULL[moment][1], "source", "") in text
 
 
 @pytest.mark.parametrize("moment", FULL)
-def test_in_4k_tokens_each_still_has_its_prompt_and_knows_that_much_was_cut(
-    moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = told(moment, 4096, monkeypatch)
+def test_in_4k_tokens_each_still_has_its_prompt_and_knows_that_much_was_cut(moment: str) -> None:
+    text = told(moment, 4096)
     assert count_tokens(text) <= 4096
     assert prompt(FULL[moment][0]).strip() in text
     assert "cut" in text

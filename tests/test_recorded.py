@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from org.briefs import brief_text, keep_brief
 from org.cli import main
 from org.lab import Lab, LabError
 from org.notebook import Experiment, Notebook
-from org.onlooker import Nobody
 from org.recorded import recorded_model
 from roles.model import Brief, Cost, ModelError
 from roles.recorded import Recorded, RecordedModel, RecordEnds, as_read, sha_of
@@ -32,7 +30,9 @@ from roles.records import (
     Screening,
 )
 from tests.organizations import (
+    Hears,
     Organization,
+    Organize,
     direction,
     idea,
     patch,
@@ -43,8 +43,6 @@ from tests.organizations import (
     work,
 )
 from trainer.evidence.stack import Value
-
-Organize = Callable[..., Organization]
 
 REFUSED = [
     *(direction(), idea("Half"), patch("GAIN = 0.0", "GAIN = 0.5")),
@@ -57,13 +55,7 @@ ALSO_REFUSED = [
 TRIED = plain_experiment("GAIN = 0.0", "GAIN = -1.0")
 
 
-class Notes(Nobody):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
+class Notes(Hears):
     @property
     def departures(self) -> list[str]:
         return [note for note in self.notes if "departs" in note]
@@ -193,7 +185,7 @@ class Order(Notes):
         if name in self.after:
             wait_for(self.happened[self.after[name]])
 
-    def closed(self, experiment: Experiment, head_bpb: float) -> None:
+    def closed(self, experiment: Experiment, head: Value) -> None:
         self.happened[f"closed_{experiment.number}"].set()
 
 

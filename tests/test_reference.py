@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -14,18 +11,10 @@ from org.noise import run_spread
 from org.notebook import Notebook
 from org.steady import drifted, references_count, worth_now
 from tests.notebooks import RUN, Night, completed, incumbent
-from tests.organizations import Organization, plain_experiment, work
+from tests.organizations import Organize, plain_experiment, work
 from trainer.trial import Trial
 
-Organize = Callable[..., Organization]
-
 NUMBERS = count(1)
-
-
-@pytest.fixture
-def notebook(tmp_path: Path) -> Iterator[Notebook]:
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,12 @@ from org.lab import LabError
 from org.notebook import Message, Notebook
 from org.telling.replay import replay
 from roles.records import Verdict
-from tests.notebooks import PLAYBOOK, RUN, Night, short_night
+from tests.notebooks import PLAYBOOK, RUN, Night
 
 
 @pytest.fixture
-def notebook(tmp_path: Path) -> Iterator[Notebook]:
-    notebook = short_night(tmp_path / "notebook.sqlite")
-    yield notebook
-    notebook.close()
+def notebook(told_night: Notebook) -> Notebook:
+    return told_night
 
 
 def shown(*parts: RenderableType) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,23 +18,13 @@ from org.telling.reports import experiments_report
 from org.telling.results import read_results
 from org.telling.search import HITS, found
 from roles.records import Verdict
-from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, Night, short_night
+from tests.notebooks import BASELINE, NASTY_TITLE, NASTY_TITLE_AS_SEEN, Night
 from trainer.patch import Edit, Patch, apply_patch
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A notebook of a short night, written once: every test reads and changes a copy of it."""
-    path = tmp_path_factory.mktemp("night") / "notebook.sqlite"
-    short_night(path).close()
-    return path
-
-
 @pytest.fixture
-def notebook(written: Path, tmp_path: Path) -> Iterator[Notebook]:
-    notebook = Notebook(Path(shutil.copy(written, tmp_path)))
-    yield notebook
-    notebook.close()
+def notebook(told_night: Notebook) -> Notebook:
+    return told_night
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ from roles.records import (
 from roles.render import LOG_CHARACTERS, render
 from roles.reviewer import mechanical_objection, review, screen
 from roles.scripted import ScriptedModel
+from tests.test_quoting import outside
 from trainer.patch import PatchError
 
 TRAIN = (Path(__file__).parents[1] / "trainer" / "train.py").read_text()
@@ -155,17 +156,7 @@ READS: dict[str, Reads] = {
 
 def headings(text: str) -> list[str]:
     """The headings that a reader of the markdown sees: those that are not inside of a fence."""
-    seen, fence = [], ""
-    for line in text.split("\n"):
-        mark = re.match(r"`{3,}", line)
-        if mark and not fence:
-            fence = mark[0]
-        elif fence and line.startswith(fence) and not line.strip("`"):
-            fence = ""
-        elif not fence and line.startswith("#"):
-            seen.append(line.lstrip("# "))
-    assert not fence
-    return seen
+    return [line.lstrip("# ") for line in outside(text).split("\n") if line.startswith("#")]
 
 
 # What is read.

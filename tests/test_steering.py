@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from org.cli import main
 from org.lab import Lab, Stopped, exclusive
 from org.measuring import Asker, on_device
 from org.notebook import Notebook
-from org.onlooker import Nobody
 from org.steering import paused_by, steered
 from roles.model import Brief
 from roles.patience import Patience
@@ -26,51 +24,24 @@ from roles.records import ScreeningReads
 from tests.organizations import (
     NO_SANDBOX,
     Gates,
+    Hears,
     Organization,
+    Organize,
     Start,
-    direction,
     ended,
     eventually,
     gated,
-    idea,
-    patch,
+    org,
     plain_experiment,
     processes_about,
-    review,
-    screening,
+    refused,
     work,
 )
-
-Organize = Callable[..., Organization]
 
 # One that costs a trial and is no better, so that nothing has to be certified; one that costs none.
 TRIED = plain_experiment("GAIN = 0.0", "GAIN = -1.0")
 CANDIDATE = "gain -1.0 seed 2"
-REFUSED = [
-    *(direction(), idea(), patch("GAIN = 0.0", "GAIN = 0.5")),
-    *(screening("Too small.", approved=False), review()),
-]
-
-
-def org(organization: Organization, command: str, *words: str) -> tuple[int, str]:
-    """What a command in another terminal comes to."""
-    where = ("--config", str(organization.config_path))
-    told = CliRunner().invoke(main, [command, *where, *words], terminal_width=200)
-    return told.exit_code, " ".join(told.output.split())
-
-
-class Hears(Nobody):
-    """Keeps the notes, and what the desks do."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.done: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def doing(self, desk: str, what: str, seconds: float = 0.0) -> None:
-        self.done.append(what)
+REFUSED = refused(0.5)
 
 
 def experiments_count(organization: Organization) -> int:

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 
 from org.lab import Lab
 from org.measuring import Asker
 from org.notebook import Notebook
-from org.onlooker import Nobody
 from org.stack import proofs
 from org.steady import is_disturbed
 from org.undisturbed import measure_undisturbed
-from org.verifying import verify
 from tests.notebooks import RUN, Night, completed
-from tests.organizations import Organization, plain_experiment, work
+from tests.organizations import Hears, Organization, Organize, plain_experiment, work
 from tests.sources import UNIGRAM
 from trainer.trial import Trial
-
-Organize = Callable[..., Organization]
 
 WEAK = UNIGRAM.replace("STRENGTH = 1.0", "STRENGTH = 0.3")
 
 
-class Notes(Nobody):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
+class Notes(Hears):
     @property
     def repeated(self) -> list[str]:
         return [note.partition(":")[0] for note in self.notes if "visibly disturbed" in note]
@@ -84,7 +70,7 @@ def test_a_disturbed_run_is_repeated_once_and_only_the_second_counts(organize: O
         (proof,) = proofs(notebook)
         fresh = [seed for seed, _ in notebook.fresh_runs(proof.source_sha)]
         assert sorted(fresh) == proof.seeds[: len(fresh)]  # each seed once
-    assert [finding.text for finding in verify(organization.lab) if not finding.ok] == []
+    assert organization.faults() == []
 
 
 def test_which_run_was_disturbed_is_settled_once_and_for_all(organize: Organize):
@@ -116,9 +102,9 @@ def test_which_run_was_disturbed_is_settled_once_and_for_all(organize: Organize)
 
 
 @pytest.fixture
-def night(tmp_path: Path):
-    with closing(Notebook(tmp_path / "notebook.sqlite")) as notebook:
-        yield Night(notebook)
+def night(notebook: Notebook) -> Night:
+    """With no run of the baseline yet."""
+    return Night(notebook)
 
 
 def on_gpu(source: str, number: int, tokens: int, startup_charged: float = 0.0) -> Trial:

@@ -24,7 +24,7 @@ from roles.records import (
     OBJECTED_TO,
     TRIED_ALREADY,
 )
-from tests.organizations import Organization, plain_experiment, work
+from tests.organizations import Organization, faults, plain_experiment, work
 from trainer.dataset import Dataset
 from trainer.evidence.certify import Certification
 from trainer.evidence.stack import Value
@@ -85,10 +85,6 @@ def finished(
 def lab(finished: Looked, tmp_path: Path) -> Path:
     """A copy of it, to be tampered with."""
     return Path(shutil.copytree(finished.lab, tmp_path / finished.lab.name))
-
-
-def faults(lab: Path) -> list[str]:
-    return [finding.text for finding in verify(lab) if not finding.ok]
 
 
 def write(lab: Path, *statements: str) -> None:
