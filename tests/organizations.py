@@ -332,16 +332,6 @@ class Overheard:
         return self.model.ask(brief, reply_type)
 
 
-class Hears(Nobody):
-    """Remembers what a run notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 @dataclass(frozen=True)
 class Worked:
     """A run that has ended: why desks closed early, what was asked, what the script has left."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from org.lab import LabError
-from tests.organizations import NO_SANDBOX, Hears, Organization, plain_experiment, work
+from tests.organizations import NO_SANDBOX, Hears, Organize, plain_experiment, work
 from tests.sources import SCRIPTED
-
-Organize = Callable[..., Organization]
 
 # A device that is broken from the start fails at once, before anything has completed elsewhere.
 BROKEN = f"""

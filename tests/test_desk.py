@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -11,13 +10,12 @@ import pytest
 
 from org.lab import LabError
 from org.notebook import Experiment
-from org.verifying import verify
 from roles.model import Brief, ModelError
 from roles.records import ReviewReads
 from tests.organizations import (
     NO_SANDBOX,
     Hears,
-    Organization,
+    Organize,
     Said,
     direction,
     idea,
@@ -31,17 +29,11 @@ from tests.organizations import (
 )
 from tests.sources import SCRIPTED
 
-Organize = Callable[..., Organization]
-
 
 def refused(gain: float) -> list[Said]:
     """An experiment that is given up before it costs a trial."""
     change = patch("GAIN = 0.0", f"GAIN = {gain}")
     return [direction(), idea(), change, screening("Too small.", approved=False), review()]
-
-
-def faults(organization: Organization) -> list[str]:
-    return [finding.text for finding in verify(organization.lab) if not finding.ok]
 
 
 def test_a_model_that_fails_after_the_review_changes_nothing_in_the_verdict(organize: Organize):
@@ -61,7 +53,7 @@ def test_a_model_that_fails_after_the_review_changes_nothing_in_the_verdict(orga
     experiment = organization.experiment()
     assert experiment.decision == "keep" and experiment.effect is not None
     assert len(kept_sources(organization)) == 2
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 def test_what_was_measured_stands_where_the_reviewer_fails(organize: Organize):
@@ -77,7 +69,7 @@ def test_what_was_measured_stands_where_the_reviewer_fails(organize: Organize):
     assert any("without a word of reviewer, who failed: a model" in note for note in notes.notes)
     assert organization.experiment().decision == "keep"
     assert len(kept_sources(organization)) == 2
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 def test_an_engineer_may_be_given_any_number_of_attempts(organize: Organize):
@@ -135,7 +127,7 @@ def test_what_is_on_the_stack_is_certified_also_where_a_desk_was_closed(organize
     assert "'director' is asked for reply 2" in reason
     assert organization.experiment(1).decision == "keep"
     assert len(kept_sources(organization)) == 2
-    assert faults(organization) == []
+    assert organization.faults() == []
 
 
 # --- the baseline ---------------------------------------------------------------------------------
@@ -157,4 +149,4 @@ if Path({str(ill)!r}).exists():
     (reason,) = work(organization).reasons
     assert "'director' is asked for reply 1" in reason
     assert [each[:2] for each in organization.trials()] == [("baseline", "completed")] * 2
-    assert faults(organization) == []
+    assert organization.faults() == []

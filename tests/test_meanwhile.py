@@ -11,15 +11,13 @@ import pytest
 from roles.model import Brief
 from tests.organizations import (
     Hears,
-    Organization,
+    Organize,
     patch,
     plain_experiment,
     review,
     screening,
     work,
 )
-
-Organize = Callable[..., Organization]
 
 
 def gone(program: Path) -> None:
