@@ -17,6 +17,7 @@ from benchmarks.trainer import TRAIN
 from trainer.corpus import CorpusError
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
+from trainer.locks import shared_folder
 from trainer.setting import PROFILES, Setting, default_cache
 from trainer.trial import Trial, run_trial
 
@@ -42,7 +43,7 @@ def over_seeds(
     """A trial under each seed, on all devices at once, as a lab runs them."""
     names = find_devices("cpu", setting.threads)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(names)) as pool:
-        devices = Devices(names, Path(folder, "devices"))
+        devices = Devices(names, shared_folder())
 
         def one(seed: int) -> Trial:
             with devices.lease(threading.Event()) as device:

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from benchmarks.worlds import Machine, Source
 from trainer.evidence.certify import MAX_SEEDS, certify, half
-from trainer.evidence.effect import Effect, Run, effect_of, paired, tempered
+from trainer.evidence.effect import Effect, Scored, effect_of, paired, tempered
 from trainer.evidence.spread import PRIOR_FREEDOM, Spread, pooled, pooled_pairs
 from trainer.evidence.stack import Placement, due, fresh_value, place, run_error
 
@@ -84,7 +84,7 @@ def _each(
         candidate = machine.patched(best, effect)
         if machine.run(candidate, SEARCH_SEED) >= fmean(bpb for _, bpb in of_best):
             continue
-        runs: list[Run] = []
+        runs: list[Scored] = []
         probability = 0.5
         while len(runs) < max_runs - 1 and machine.runs_left > 0:
             seed = next(fresh)
@@ -114,7 +114,7 @@ class StackRule:
     machine: Machine
     seeds: Iterator[int] = field(default_factory=lambda: itertools.count(SEARCH_SEED))
     outcome: Outcome = field(default_factory=Outcome)
-    fresh: dict[Source, list[Run]] = field(default_factory=dict)  # runs that chose nothing
+    fresh: dict[Source, list[Scored]] = field(default_factory=dict)  # runs that chose nothing
     differences: list[list[float]] = field(default_factory=list)
     history: list[float] = field(default_factory=list)
     certifications: list[Effect] = field(default_factory=list)

@@ -17,9 +17,9 @@ from org.reading import reading
 from org.telling.results import read_results
 from trainer.dataset import Dataset, build_dataset
 from trainer.devices import Devices, find_devices
-from trainer.evidence.effect import Run as SeedRun
-from trainer.evidence.effect import effect_of, paired
+from trainer.evidence.effect import Scored, effect_of, paired
 from trainer.evidence.spread import Spread
+from trainer.locks import shared_folder
 from trainer.setting import Setting, default_cache
 from trainer.trial import run_trial
 
@@ -28,12 +28,12 @@ FIRST_SEED = 900_000  # far from all that a lab uses
 
 def measure(
     sources: dict[str, str], setting: Setting, dataset: Dataset, seeds: int, precedence: bool
-) -> dict[str, list[SeedRun]]:
+) -> dict[str, list[Scored]]:
     """So many fresh runs of each source, in turns, on all devices."""
     names = find_devices("cuda" if setting.profile == "gpu" else "cpu", setting.threads)
-    runs: dict[str, list[SeedRun]] = {name: [] for name in sources}
+    runs: dict[str, list[Scored]] = {name: [] for name in sources}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(names)) as pool:
-        devices = Devices(names, Path(folder, "devices"))
+        devices = Devices(names, shared_folder())
 
         def one(name: str, seed: int) -> None:
             with devices.lease(threading.Event()) as device:
@@ -68,7 +68,7 @@ def spread_of(groups: list[list[float]]) -> Spread:
     return Spread(bpb=bpb, freedom=freedom)
 
 
-def report(notebook: Notebook, runs: dict[str, list[SeedRun]]) -> list[str]:
+def report(notebook: Notebook, runs: dict[str, list[Scored]]) -> list[str]:
     """The gain that the notebook certifies beside the one that fresh runs show."""
     certified = read_results(notebook).improvement
     if certified is None:

@@ -10,7 +10,7 @@ from math import inf
 from org.notebook import Notebook
 from org.stack import Proof, stack
 from trainer.evidence.certify import Certification, certify
-from trainer.evidence.effect import Run
+from trainer.evidence.effect import Scored
 from trainer.evidence.prune import prune, simplify
 from trainer.evidence.seeds import ignores_seed
 
@@ -39,7 +39,7 @@ def judged(notebook: Notebook, proof: Proof) -> Certification:
     )
 
 
-def _runs(notebook: Notebook, source_sha: str, seeds: list[int]) -> list[Run]:
+def _runs(notebook: Notebook, source_sha: str, seeds: list[int]) -> list[Scored]:
     return [
         (trial.seed, inf if trial.val_bpb is None else trial.val_bpb)
         for trial in notebook.certification_trials(source_sha, seeds)

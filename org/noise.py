@@ -15,7 +15,7 @@ from statistics import fmean
 
 from org.notebook import Notebook
 from org.steady import measured
-from trainer.evidence.effect import Run, paired
+from trainer.evidence.effect import Scored, paired
 from trainer.evidence.spread import (
     Spread,
     discounted,
@@ -74,7 +74,7 @@ def _pooled(
     baseline_bpb = fmean(notebook.baseline_runs())
     incumbent = notebook.incumbent()
     incumbent_bpb = incumbent.val_bpb if incumbent else baseline_bpb
-    runs: dict[str, list[Run]] = defaultdict(list)
+    runs: dict[str, list[Scored]] = defaultdict(list)
     groups: dict[tuple[str, int], list[float]] = defaultdict(list)
     states = _states(notebook)
     for row in reversed(notebook.rows(FRESH_RUNS, {"most": HISTORY})):

@@ -20,7 +20,7 @@ from sqlite_utils import Database
 from org import schema
 from org.writing import insert, update
 from roles.records import Category, Decision, Direction, Entry, Hypothesis, Verdict
-from trainer.evidence.effect import Run as SeedRun
+from trainer.evidence.effect import Scored
 from trainer.patch import Patch
 from trainer.setting import Setting
 from trainer.source import source_sha
@@ -501,7 +501,7 @@ class Notebook:
         """val_bpb of every completed run of the baseline for its own sake, in bits per byte."""
         return [row["val_bpb"] for row in self.rows(BASELINE_RUNS)]
 
-    def fresh_runs(self, source: str, latest: int = MOST_FRESH) -> list[SeedRun]:
+    def fresh_runs(self, source: str, latest: int = MOST_FRESH) -> list[Scored]:
         """The latest runs (seed, val_bpb) that count for a source: those that it was not chosen by."""
         rows = self.rows(FRESH_RUNS, {"sha": source, "most": latest})
         return [(row["seed"], row["val_bpb"]) for row in reversed(rows)]

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from org.notebook import Notebook
-from trainer.evidence.effect import Run
+from trainer.evidence.effect import Scored
 from trainer.evidence.steady import HISTORY_RUNS, Timed, disturbed, drift, states
 from trainer.trial import Trial
 
@@ -63,7 +63,7 @@ class WorthNow(NamedTuple):
     the runs, in bits per byte.
     """
 
-    runs: list[Run]
+    runs: list[Scored]
     shift_bpb: float
 
 
@@ -132,7 +132,7 @@ def worth_now(notebook: Notebook, source_sha: str) -> WorthNow:
     return WorthNow(_in_state(runs, then.state), last.val_bpb - then.val_bpb)
 
 
-def _in_state(runs: list[Measured], state: int) -> list[Run]:
+def _in_state(runs: list[Measured], state: int) -> list[Scored]:
     """One run under each seed: that which counts, where there is a reference too."""
     references_first = sorted(runs, key=lambda each: not each.is_reference)
     of_seed = {each.seed: each.val_bpb for each in references_first if each.state == state}

@@ -30,6 +30,7 @@ PATIENCE_SECONDS = 0.5
 LAST_SECONDS = 2.0
 PIECE_BYTES = 4096
 KEPT_PARTS = 2000  # of what is said to one that stands still, the latest
+DAMAGE_OF_SQLITE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextmanager
@@ -37,7 +38,8 @@ def telling_trouble(folder: Path) -> Iterator[None]:
     """What no program can do anything about is told in one line; what is on record stays there.
 
     Raises:
-        LabError: in place of an error of the disk, or of a notebook that another program locks.
+        LabError: in place of an error of the disk, or of a notebook that is damaged, or that another
+            program locks.
     """
     try:
         yield
@@ -49,6 +51,14 @@ def telling_trouble(folder: Path) -> Iterator[None]:
             held = f"another program has locked the notebook of {folder} for {BUSY_SECONDS:g} s"
             raise LabError(f"{held}; end it, then the same command goes on") from error
         raise
+    except sqlite3.DatabaseError as error:
+        kind = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if kind not in DAMAGE_OF_SQLITE:
+            raise
+        raise LabError(
+            f"the notebook of {folder} is damaged ({one_line(str(error))});"
+            f" python -m org check --lab {folder} says what is wrong"
+        ) from error
     except OSError as error:
         if error.errno not in DISK:
             raise

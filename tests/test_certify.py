@@ -9,7 +9,7 @@ from math import inf, sqrt
 import pytest
 
 from trainer.evidence.certify import Certification, Side, certify, half, limit, pairs_to_pass
-from trainer.evidence.effect import Run
+from trainer.evidence.effect import Scored
 from trainer.evidence.spread import Spread
 
 RUN = Spread(bpb=1.0, freedom=40.0)
@@ -18,10 +18,13 @@ SEEDS = (11, 12, 13, 14, 15)
 
 
 def carried_out(
-    measure: Callable[[Side, int], float], beside: list[Run] | None = None
+    measure: Callable[[Side, int], float], beside: list[Scored] | None = None
 ) -> tuple[Certification, list[tuple[Side, int]]]:
     """A certification to its end, and the runs that it asked for."""
-    sides: dict[Side, list[Run]] = {"head": [], "incumbent": beside if beside is not None else []}
+    sides: dict[Side, list[Scored]] = {
+        "head": [],
+        "incumbent": beside if beside is not None else [],
+    }
     asked: list[tuple[Side, int]] = []
     while True:
         step = certify(sides["head"], sides["incumbent"], seeds=SEEDS, run=RUN, pair=PAIR)

@@ -89,6 +89,14 @@ def test_a_command_of_the_notebook_has_its_help_without_a_lab(tmp_path, monkeypa
     assert "Everything about experiment NUMBER" in org("notebook", "show", "--help").output
 
 
+@pytest.mark.parametrize("command", ["status", "notebook", "replay"])
+def test_a_damaged_notebook_is_one_clear_line(command, tmp_path):
+    (tmp_path / "notebook.sqlite").write_bytes(b"SQLite format 3\0" + b"\7" * 5000)
+    told = org(command, "--lab", str(tmp_path))
+    assert (told.exit_code, len(told.output.strip().splitlines())) == (2, 1)
+    assert f"python -m org check --lab {tmp_path} says what is wrong" in told.output
+
+
 def test_a_mistyped_command_is_answered_with_the_nearest():
     told = org("noteboko")
     assert told.exit_code == 2

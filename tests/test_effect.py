@@ -8,7 +8,7 @@ from statistics import StatisticsError, fmean
 
 import pytest
 
-from trainer.evidence.effect import Effect, Run, effect_of, paired, shrunk, tempered
+from trainer.evidence.effect import Effect, Scored, effect_of, paired, shrunk, tempered
 from trainer.evidence.spread import Spread
 
 RUN = Spread(bpb=0.006, freedom=10.0)
@@ -16,7 +16,7 @@ CLOSE = Spread(bpb=0.003, freedom=10.0)  # pairs that share most of their noise
 APART = Spread(bpb=0.006 * sqrt(2), freedom=4.0)  # pairs that share nothing
 
 
-def runs(*scores: float, first_seed: int = 1) -> list[Run]:
+def runs(*scores: float, first_seed: int = 1) -> list[Scored]:
     return list(enumerate(scores, start=first_seed))
 
 

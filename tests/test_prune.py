@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from math import inf, sqrt
 
-from trainer.evidence.effect import Run
+from trainer.evidence.effect import Scored
 from trainer.evidence.prune import Support, doubtful, prune, simplify
 from trainer.evidence.spread import Spread
 
@@ -15,7 +15,7 @@ SEEDS = (11, 12, 13, 14, 15)
 INCUMBENT = [(seed, 100.0) for seed in SEEDS]
 
 
-def runs(*scores: float) -> list[Run]:
+def runs(*scores: float) -> list[Scored]:
     return list(zip(SEEDS, scores, strict=False))
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from trainer.evidence.effect import Effect, Run, effect_of
+from trainer.evidence.effect import Effect, Scored, effect_of
 from trainer.evidence.spread import Spread
 from trainer.evidence.student import normal_below
 
@@ -55,8 +55,8 @@ def pairs_to_pass(expected_bpb: float, pair: Spread, max_seeds: int = MAX_SEEDS)
 
 
 def certify(
-    head: Sequence[Run],
-    incumbent: Sequence[Run],
+    head: Sequence[Scored],
+    incumbent: Sequence[Scored],
     *,
     seeds: Sequence[int],
     run: Spread,
@@ -83,7 +83,7 @@ def certify(
 
 
 def next_run(
-    head: Sequence[Run], incumbent: Sequence[Run], seeds: Sequence[int], effect: Effect | None
+    head: Sequence[Scored], incumbent: Sequence[Scored], seeds: Sequence[int], effect: Effect | None
 ) -> Certification | None:
     """The first run that is missing, in the order in which they should be made; None if none is.
 
@@ -107,7 +107,7 @@ def next_run(
 
 
 def paired_effect(
-    head: Sequence[Run], incumbent: Sequence[Run], run: Spread, pair: Spread
+    head: Sequence[Scored], incumbent: Sequence[Scored], run: Spread, pair: Spread
 ) -> Effect | None:
     """The effect over the seeds that both have a score for: only these were run side by side.
 

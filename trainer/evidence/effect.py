@@ -14,7 +14,7 @@ from trainer.evidence.student import t_below, t_quantile
 
 Kind = Literal["certified", "not certified", "provisional", "single run"]
 
-Run = tuple[int, float]  # seed, val_bpb
+Scored = tuple[int, float]  # what a trial scored: its seed, and val_bpb in bits per byte
 
 SURE = 0.99  # of two estimates that one is taken whose bound at this level is nearer
 
@@ -57,15 +57,15 @@ class Effect(BaseModel):
         return f"{number} ± {self.error:.4f} ({self.kind}{seeds})"
 
 
-def paired(candidate: Sequence[Run], reference: Sequence[Run]) -> list[float]:
+def paired(candidate: Sequence[Scored], reference: Sequence[Scored]) -> list[float]:
     """Candidate minus reference under each seed that both ran, in the candidate's order."""
     of_reference = dict(reference)
     return [bpb - of_reference[seed] for seed, bpb in candidate if seed in of_reference]
 
 
 def effect_of(
-    candidate: Sequence[Run],
-    reference: Sequence[Run],
+    candidate: Sequence[Scored],
+    reference: Sequence[Scored],
     *,
     run: Spread,
     pair: Spread,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from trainer.evidence.certify import MIN_SEEDS, Certification, next_run, paired_effect
-from trainer.evidence.effect import Run
+from trainer.evidence.effect import Scored
 from trainer.evidence.spread import Spread
 from trainer.evidence.student import t_below
 
@@ -35,8 +35,8 @@ def doubtful(changes: Sequence[Support], run: Spread) -> tuple[str, ...]:
 
 
 def prune(
-    pruned: Sequence[Run],
-    incumbent: Sequence[Run],
+    pruned: Sequence[Scored],
+    incumbent: Sequence[Scored],
     *,
     seeds: Sequence[int],
     run: Spread,
@@ -53,8 +53,8 @@ def prune(
 
 
 def simplify(
-    head: Sequence[Run],
-    incumbent: Sequence[Run],
+    head: Sequence[Scored],
+    incumbent: Sequence[Scored],
     *,
     seeds: Sequence[int],
     run: Spread,
@@ -70,8 +70,8 @@ def simplify(
 
 
 def _no_worse(
-    simpler: Sequence[Run],
-    incumbent: Sequence[Run],
+    simpler: Sequence[Scored],
+    incumbent: Sequence[Scored],
     seeds: Sequence[int],
     run: Spread,
     pair: Spread,

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from trainer.evidence.certify import MAX_SEEDS, pairs_to_pass
-from trainer.evidence.effect import Effect, Run, shrunk
+from trainer.evidence.effect import Effect, Scored, shrunk
 from trainer.evidence.plateau import on_plateau
 from trainer.evidence.spread import Spread
 
@@ -105,7 +105,7 @@ class Value(NamedTuple):
         return f"{self.bpb:.4f} ± {self.error:.4f}"
 
 
-def fresh_value(runs: Sequence[Run], search_seed: int, *, run: Spread, pair: Spread) -> Value:
+def fresh_value(runs: Sequence[Scored], search_seed: int, *, run: Spread, pair: Spread) -> Value:
     """What a source is worth under the search seed, from its fresh runs under several seeds.
 
     Where a seed moves all sources alike, pairs differ less than two runs do, and its own run under
