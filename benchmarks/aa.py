@@ -151,7 +151,7 @@ def report(notebook: Notebook) -> list[str]:
         f"greedy on the same runs, under {counted(len(runs), 'seed')}: {keeps} keeps, "
         f"claimed gain {claimed:.4f} bpb",
         *(
-            f"  {one.proof.says}: {one.effect.text if one.effect else ''} {one.proof.reason}"
+            f"  {one.certification.says}: {one.effect.text if one.effect else ''} {one.certification.reason}"
             for one in results.certified
         ),
     ]

@@ -19,7 +19,7 @@ from typing import Any
 from org.lab import Lab
 from org.notebook import Experiment, Incumbent, Message, Notebook, Row, Span
 from org.schema import TABLES
-from org.stack import Change, Proof
+from org.stack import Certification, Change
 from roles.records import Decision, Direction, Hypothesis, Prose, Record, Review, Screening
 from trainer.corpus import kjv_chapters
 from trainer.evidence.effect import Effect
@@ -271,7 +271,7 @@ class Writer:
                 score = self.draw.gauss(value, 0.004)
                 self.measured("certify", "certify", sha, seed, score, now)
         effect = Effect(bpb=gain, error=0.002, freedom=20.0, seeds=SEEDS, kind="certified")
-        proof = Proof(
+        certification = Certification(
             number=number,
             run=self.run,
             purpose="stack",
@@ -291,7 +291,7 @@ class Writer:
             reason="all seeds were run",
             effect_json=effect.model_dump_json(),
         )
-        self.put("certifications", proof)
+        self.put("certifications", certification)
         if passes:
             source = self.notebook.source(own[-1].source_sha)
             self.incumbent = Incumbent(

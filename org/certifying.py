@@ -15,9 +15,9 @@ from org.judging import judged
 from org.lab import Lab
 from org.measuring import Asker
 from org.promoting import begin_certification, cut, end_pruning, only_remove, promote
-from org.stack import Proof, Purpose, open_proof, proofs, stack
+from org.stack import Certification, Purpose, certifications, open_certification, stack
 from org.undisturbed import measure_fresh
-from trainer.evidence.certify import SEEDS_EACH, Certification, Side
+from trainer.evidence.certify import SEEDS_EACH, Judgement, Side
 
 FIRST_SEED = 1000  # of certifications: far from those of baseline and search
 
@@ -31,54 +31,64 @@ def certify_stack(lab: Lab, why: str = "") -> None:
         Stopped: the run is being stopped; the certification is gone on with by the next one.
     """
     with lab.certifying:
-        proof = open_proof(lab.notebook) or _begin(lab, why or why_due(lab))
-        while proof is not None:
-            proof = _conduct(lab, proof)
+        certification = open_certification(lab.notebook) or _begin(lab, why or why_due(lab))
+        while certification is not None:
+            certification = _conduct(lab, certification)
 
 
-def _begin(lab: Lab, why: str) -> Proof | None:
+def _begin(lab: Lab, why: str) -> Certification | None:
     stacked, incumbent = stack(lab.notebook), lab.incumbent()
     if not stacked or not why:
         return None
-    first = FIRST_SEED + SEEDS_EACH * sum(proof.number for proof in proofs(lab.notebook, 1))
+    first = FIRST_SEED + SEEDS_EACH * sum(
+        certification.number for certification in certifications(lab.notebook, 1)
+    )
     seeds = range(first, first + lab.config.review.max_seeds)
     purpose: Purpose = "simpler" if only_remove(stacked) else "stack"
     head = stacked[-1].source_sha
     return begin_certification(lab, purpose, why, head, len(stacked), list(seeds), incumbent)
 
 
-def _conduct(lab: Lab, proof: Proof) -> Proof | None:
+def _conduct(lab: Lab, certification: Certification) -> Certification | None:
     """Run what a certification needs, and close it; the one that follows from it, if one does."""
     lab.onlooker.note(
-        f"certification of {proof.in_words} ({proof.why}): up to {len(proof.seeds)} fresh seeds"
+        f"certification of {certification.in_words} ({certification.why}): up to {len(certification.seeds)} fresh seeds"
     )
-    while (step := judged(lab.notebook, proof)).says == "more":
+    while (judgement := judged(lab.notebook, certification)).says == "more":
         lab.check_stop()
-        _measure_pair(lab, proof, step)
-    if proof.purpose == "pruned":
-        lab.onlooker.certified(proof, end_pruning(lab, proof))
+        _measure_pair(lab, certification, judgement)
+    if certification.purpose == "pruned":
+        lab.onlooker.certified(certification, end_pruning(lab, certification))
         return None
-    lab.onlooker.certified(proof, claimed(lab.notebook, proof.number, proof.purpose, step))
-    return promote(lab, proof, step) if step.says == "pass" else cut(lab, proof, step)
+    lab.onlooker.certified(
+        certification, claimed(lab.notebook, certification.number, certification.purpose, judgement)
+    )
+    return (
+        promote(lab, certification, judgement)
+        if judgement.says == "pass"
+        else cut(lab, certification, judgement)
+    )
 
 
-def _measure_pair(lab: Lab, proof: Proof, step: Certification) -> None:
+def _measure_pair(lab: Lab, certification: Certification, judgement: Judgement) -> None:
     """The run that is asked for, and the other of its pair beside it where a device is free."""
-    assert step.seed is not None and step.side is not None
-    other: Side = "incumbent" if step.side == "head" else "head"
-    other_sha = proof.incumbent_sha if other == "incumbent" else proof.source_sha
-    is_done = lab.notebook.certification_trials(other_sha, [step.seed])
-    sides = [step.side, *([] if is_done else [other])]
+    assert judgement.seed is not None and judgement.side is not None
+    other: Side = "incumbent" if judgement.side == "head" else "head"
+    other_sha = certification.incumbent_sha if other == "incumbent" else certification.source_sha
+    is_done = lab.notebook.certification_trials(other_sha, [judgement.seed])
+    sides = [judgement.side, *([] if is_done else [other])]
     sides = sides[: len(lab.devices.names) or 1]
     with ThreadPoolExecutor(len(sides), thread_name_prefix="certify") as pool:
-        for future in [pool.submit(_measure, lab, proof, side, step.seed) for side in sides]:
+        for future in [
+            pool.submit(_measure, lab, certification, side, judgement.seed) for side in sides
+        ]:
             future.result()
 
 
-def _measure(lab: Lab, proof: Proof, side: Side, seed: int) -> None:
-    source_sha = proof.source_sha if side == "head" else proof.incumbent_sha
+def _measure(lab: Lab, certification: Certification, side: Side, seed: int) -> None:
+    source_sha = certification.source_sha if side == "head" else certification.incumbent_sha
     trial_id = f"certify-{source_sha[:12]}-{seed}"
-    what = f"certification {proof.number}, {side}, seed {seed}"
+    what = f"certification {certification.number}, {side}, seed {seed}"
     place = f"certify {side}"
     source = lab.notebook.source(source_sha)
     try:

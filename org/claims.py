@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import hypot
 
 from org.notebook import Notebook
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.effect import Effect, tempered
 
 # Purposes of a certification of what is simpler, and has to be no worse; others have to be better.
@@ -44,17 +44,17 @@ def claims(notebook: Notebook) -> dict[int, Effect]:
     return told
 
 
-def claimed(notebook: Notebook, number: int, purpose: str, step: Certification) -> Certification:
+def claimed(notebook: Notebook, number: int, purpose: str, judgement: Judgement) -> Judgement:
     """What one that ends now says, with what it claims in the place of what was measured."""
-    if step.effect is None or step.says != "pass" or purpose in NO_WORSE:
-        return step
+    if judgement.effect is None or judgement.says != "pass" or purpose in NO_WORSE:
+        return judgement
     known = [
         Effect.model_validate_json(row["effect_json"])
         for row in notebook.rows(ENDED)
         if row["purpose"] not in NO_WORSE and row["number"] < number
     ]
-    effect = tempered(step.effect, [*known, step.effect][-EFFECTS:])
-    return step.model_copy(update={"effect": effect})
+    effect = tempered(judgement.effect, [*known, judgement.effect][-EFFECTS:])
+    return judgement.model_copy(update={"effect": effect})
 
 
 def proven_gain(notebook: Notebook, told: Mapping[int, Effect]) -> Effect | None:

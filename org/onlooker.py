@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from org.notebook import Experiment
-from org.stack import Proof
-from trainer.evidence.certify import Certification
+from org.stack import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.stack import Value
 from trainer.trial import Trial
 
@@ -26,7 +26,7 @@ class Onlooker(Protocol):
     def closed(self, experiment: Experiment, head: Value) -> None:
         """An experiment has its verdict; what the head is expected to score now."""
 
-    def certified(self, proof: Proof, step: Certification) -> None:
+    def certified(self, certification: Certification, judgement: Judgement) -> None:
         """A certification has passed or failed."""
 
 
@@ -45,5 +45,5 @@ class Nobody:
     def closed(self, experiment: Experiment, head: Value) -> None:
         pass
 
-    def certified(self, proof: Proof, step: Certification) -> None:
+    def certified(self, certification: Certification, judgement: Judgement) -> None:
         pass

@@ -1,6 +1,6 @@
 """What follows from a certification: what is kept, what is cut, and which other one begins.
 
-A proof is closed and what follows from it begun in one transaction: a kill comes before or after.
+A certification is closed and what follows from it begun in one transaction: a kill comes before or after.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from org.noise import pair_spread, run_spread
 from org.notebook import Incumbent
 from org.stack import (
     Begun,
+    Certification,
     Change,
-    Proof,
     Purpose,
-    begin_proof,
     changes,
-    fail_proof,
-    pass_proof,
+    fail_certification,
+    pass_certification,
+    record_begun,
     stack,
 )
 from roles.records import Hypothesis
-from trainer.evidence.certify import Certification, half
+from trainer.evidence.certify import Judgement, half
 from trainer.evidence.prune import Support, doubtful
 from trainer.patch import Patch, PatchError, apply_patch
 
@@ -46,11 +46,11 @@ def begin_certification(
     seeds: list[int],
     incumbent: Incumbent,
     pruned: list[int] | None = None,
-) -> Proof:
+) -> Certification:
     """Open one, with the noise as it is known now."""
     run = run_spread(lab.notebook, lab.setting.profile)
     pair = pair_spread(lab.notebook, lab.setting.profile)
-    return begin_proof(
+    return record_begun(
         lab.notebook,
         Begun(
             run=lab.run.id,
@@ -73,51 +73,57 @@ def begin_certification(
 # --- one of the stack, or of half of it ---------------------------------------------------------
 
 
-def cut(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
+def cut(lab: Lab, certification: Certification, judgement: Judgement) -> Certification | None:
     """The first half is tried, once; else all that is on the stack goes."""
-    is_last = proof.is_half or lab.hours_are_over()
-    size = 0 if is_last else half(proof.size, [proof.size])
+    is_last = certification.is_half or lab.hours_are_over()
+    size = 0 if is_last else half(certification.size, [certification.size])
     with lab.moving, lab.notebook.transaction():
         stacked = stack(lab.notebook)
-        fail_proof(lab.notebook, proof, step, dropped=[] if size else stacked)
+        fail_certification(lab.notebook, certification, judgement, dropped=[] if size else stacked)
         if not size:
             return None
         purpose: Purpose = "simpler half" if only_remove(stacked[:size]) else "half"
         head, why = stacked[size - 1].source_sha, "the stack failed"
-        return begin_certification(lab, purpose, why, head, size, proof.seeds, lab.incumbent())
+        return begin_certification(
+            lab, purpose, why, head, size, certification.seeds, lab.incumbent()
+        )
 
 
-def promote(lab: Lab, proof: Proof, step: Certification) -> Proof | None:
+def promote(lab: Lab, certification: Certification, judgement: Judgement) -> Certification | None:
     """The source is the incumbent; then what looks needless in it is tried to do without."""
     with lab.moving:
         stacked, before = stack(lab.notebook), lab.incumbent()
-        kept, above = stacked[: proof.size], stacked[proof.size :]
-        certificate = _certificate(lab, proof, step)
+        kept, above = stacked[: certification.size], stacked[certification.size :]
+        certificate = _certificate(lab, certification, judgement)
         commits, parent = [], before.commit_sha
         for change in kept:
             parent = _commit(lab, change, certificate, parent)
             commits.append((change, parent))
-        incumbent = _incumbent(lab, before, proof, kept[-1].experiment, parent)
+        incumbent = _incumbent(lab, before, certification, kept[-1].experiment, parent)
         # What came on top of a stack that passed as a whole stays; after a half, it fell with it.
-        dropped = above if proof.is_half else []
+        dropped = above if certification.is_half else []
         with lab.notebook.transaction():
-            pass_proof(lab.notebook, proof, step, incumbent, commits, dropped)
-            following = _begin_pruning(lab, proof, kept, before)
+            pass_certification(lab.notebook, certification, judgement, incumbent, commits, dropped)
+            following = _begin_pruning(lab, certification, kept, before)
         lab.publish(incumbent)
     return following
 
 
 def _incumbent(
-    lab: Lab, before: Incumbent, proof: Proof, experiment: str | None, commit_sha: str
+    lab: Lab,
+    before: Incumbent,
+    certification: Certification,
+    experiment: str | None,
+    commit_sha: str,
 ) -> Incumbent:
     """What passed, judged by its fresh runs alone: the ones that it was chosen by are left behind."""
     return Incumbent(
         number=before.number + 1,
-        source_sha=proof.source_sha,
+        source_sha=certification.source_sha,
         experiment=experiment,
         commit_sha=commit_sha,
-        certification=proof.number,
-        val_bpb=fmean(bpb for _, bpb in lab.notebook.fresh_runs(proof.source_sha)),
+        certification=certification.number,
+        val_bpb=fmean(bpb for _, bpb in lab.notebook.fresh_runs(certification.source_sha)),
         since=time.time(),
     )
 
@@ -135,17 +141,17 @@ def _commit(lab: Lab, change: Change, certificate: str, parent: str) -> str:
     return lab.lineage.write(source, message, experiment_id=change.experiment, parent=parent)
 
 
-def _certificate(lab: Lab, proof: Proof, step: Certification) -> str:
+def _certificate(lab: Lab, certification: Certification, judgement: Judgement) -> str:
     """What was proven, of how many changes, under which seeds, and what the audit text says."""
-    trials = lab.notebook.certification_trials(proof.source_sha, proof.seeds)
+    trials = lab.notebook.certification_trials(certification.source_sha, certification.seeds)
     seeds = sorted(trial.seed for trial in trials)
-    audit = lab.notebook.audit_gain(proof.source_sha, proof.incumbent_sha, seeds)
+    audit = lab.notebook.audit_gain(certification.source_sha, certification.incumbent_sha, seeds)
     said = "" if audit is None else f"; on the audit text {signed(audit)}"
-    told = claimed(lab.notebook, proof.number, proof.purpose, step)
+    told = claimed(lab.notebook, certification.number, certification.purpose, judgement)
     effect = told.effect.text if told.effect else ""
-    rule = f" ({step.reason})" if proof.asks_no_worse else ""
+    rule = f" ({judgement.reason})" if certification.asks_no_worse else ""
     return (
-        f"Certificate {proof.number}: {effect} for {proof.in_words}{rule}, "
+        f"Certificate {certification.number}: {effect} for {certification.in_words}{rule}, "
         f"seeds {', '.join(map(str, seeds))}{said}"
     )
 
@@ -153,8 +159,10 @@ def _certificate(lab: Lab, proof: Proof, step: Certification) -> str:
 # --- one without what looks needless ------------------------------------------------------------
 
 
-def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent) -> Proof | None:
-    """A proof of the new incumbent without the changes that seem to do little, where that applies."""
+def _begin_pruning(
+    lab: Lab, certification: Certification, kept: list[Change], before: Incumbent
+) -> Certification | None:
+    """A certification of the new incumbent without the changes that seem to do little, where that applies."""
     run = run_spread(lab.notebook, lab.setting.profile)
     support = [
         Support(change=str(c.number), expected_bpb=c.expected_bpb, lines_added=c.lines_added)
@@ -181,32 +189,32 @@ def _begin_pruning(lab: Lab, proof: Proof, kept: list[Change], before: Incumbent
         f"without {len(needless)} that do little",
         source_sha,
         size,
-        proof.seeds,
+        certification.seeds,
         lab.incumbent(),
         sorted(needless),
     )
 
 
-def end_pruning(lab: Lab, proof: Proof) -> Certification:
+def end_pruning(lab: Lab, certification: Certification) -> Judgement:
     """What is not needed goes, by a commit of its own; what was said of it in the end."""
     with lab.moving:  # and nobody comes on top any more
-        step = judged(lab.notebook, proof)
-        if step.says == "fail":
-            fail_proof(lab.notebook, proof, step, dropped=[])
-            return step
+        judgement = judged(lab.notebook, certification)
+        if judgement.says == "fail":
+            fail_certification(lab.notebook, certification, judgement, dropped=[])
+            return judgement
         before = lab.incumbent()
-        gone = changes(lab.notebook, proof.pruned)
+        gone = changes(lab.notebook, certification.pruned)
         titles = ", ".join(
             lab.notebook.experiment(change.experiment).title or "" for change in gone
         )
         commit_sha = lab.lineage.write(
-            lab.notebook.source(proof.source_sha),
+            lab.notebook.source(certification.source_sha),
             f"Without {titles}\n\nSimpler, and no worse by more than the margin.\n"
-            f"{_certificate(lab, proof, step)}",
-            experiment_id=f"pruning-{proof.number}",
+            f"{_certificate(lab, certification, judgement)}",
+            experiment_id=f"pruning-{certification.number}",
             parent=before.commit_sha,
         )
-        incumbent = _incumbent(lab, before, proof, None, commit_sha)
-        pass_proof(lab.notebook, proof, step, incumbent, [], gone)
+        incumbent = _incumbent(lab, before, certification, None, commit_sha)
+        pass_certification(lab.notebook, certification, judgement, incumbent, [], gone)
         lab.publish(incumbent)
-        return step
+        return judgement

@@ -17,7 +17,7 @@ from org.judging import judged
 from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent
 from org.past import Past
-from org.stack import Change, Proof, change_of, proofs
+from org.stack import Certification, Change, certifications, change_of
 from roles.records import (
     CANNOT_BE_DONE,
     GIVEN_UP,
@@ -217,45 +217,45 @@ def wrong_certifications(past: Past) -> Iterator[str]:
     for run in notebook.runs()[:1]:
         profile = run.setting.profile
     incumbents = notebook.incumbents()
-    for proof in proofs(notebook):
-        where = f"certification {proof.number}"
+    for certification in certifications(notebook):
+        where = f"certification {certification.number}"
         assert profile is not None
-        if proof.ended is not None:
-            yield from _wrong_outcome(proof, incumbents)
+        if certification.ended is not None:
+            yield from _wrong_outcome(certification, incumbents)
         if not knows_order:
             continue
-        with past.before(proof.started):
+        with past.before(certification.started):
             noise = {
-                "run": (proof.run_spread, run_spread(notebook, profile)),
-                "pair": (proof.pair_spread, pair_spread(notebook, profile)),
+                "run": (certification.run_spread, run_spread(notebook, profile)),
+                "pair": (certification.pair_spread, pair_spread(notebook, profile)),
             }
         for name, (told, found) in noise.items():
             if not (_close(told.bpb, found.bpb) and _close(told.freedom, found.freedom)):
                 yield f"{where}: its {name} noise is {told.bpb:.6f}, from the runs follows {found.bpb:.6f}"
-        if proof.ended is not None:
-            yield from _wrong_certification(past, proof)
+        if certification.ended is not None:
+            yield from _wrong_certification(past, certification)
     if knows_order:
         yield from _wrong_incumbents(past, incumbents)
 
 
-def _wrong_certification(past: Past, proof: Proof) -> Iterator[str]:
-    where, ended = f"certification {proof.number}", proof.ended or 0.0
+def _wrong_certification(past: Past, certification: Certification) -> Iterator[str]:
+    where, ended = f"certification {certification.number}", certification.ended or 0.0
     with past.before(ended) as notebook:
-        step = judged(notebook, proof)
-    if step.says != proof.says:
-        yield f"{where} says {proof.says}, from its runs follows {step.says}: {step.reason}"
-    elif step.reason != proof.reason:
-        yield f"{where} says {proof.reason!r}, from its runs follows {step.reason!r}"
-    elif not _same_effect(step.effect, proof.effect):
-        yield f"{where}: its effect is {_text(proof.effect)}, from its runs follows {_text(step.effect)}"
+        judgement = judged(notebook, certification)
+    if judgement.says != certification.says:
+        yield f"{where} says {certification.says}, from its runs follows {judgement.says}: {judgement.reason}"
+    elif judgement.reason != certification.reason:
+        yield f"{where} says {certification.reason!r}, from its runs follows {judgement.reason!r}"
+    elif not _same_effect(judgement.effect, certification.effect):
+        yield f"{where}: its effect is {_text(certification.effect)}, from its runs follows {_text(judgement.effect)}"
 
 
-def _wrong_outcome(proof: Proof, incumbents: list[Incumbent]) -> Iterator[str]:
+def _wrong_outcome(certification: Certification, incumbents: list[Incumbent]) -> Iterator[str]:
     """What passed is the next incumbent; what failed is none."""
-    made = [each for each in incumbents if each.certification == proof.number]
-    wanted = [proof.source_sha] if proof.says == "pass" else []
+    made = [each for each in incumbents if each.certification == certification.number]
+    wanted = [certification.source_sha] if certification.says == "pass" else []
     if [each.source_sha for each in made] != wanted:
-        yield f"certification {proof.number}, {proof.says}: it made {len(made)} incumbents of its source"
+        yield f"certification {certification.number}, {certification.says}: it made {len(made)} incumbents of its source"
 
 
 def _wrong_incumbents(past: Past, incumbents: list[Incumbent]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from org.notebook import Experiment, Incumbent, Notebook, Row
 from org.writing import insert, update
 from roles.quoting import at_most
 from roles.records import PARAGRAPH_CHARACTERS, Verdict
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.effect import Effect
 from trainer.evidence.spread import Spread
 
@@ -81,7 +81,7 @@ class Begun(Row):
     pruned_json: str = "[]"
 
 
-class Proof(Begun):
+class Certification(Begun):
     """One certification; open until ``says``."""
 
     number: int
@@ -169,7 +169,7 @@ def push(notebook: Notebook, change: Pushed, verdict: Verdict) -> None:
         update(db, "experiments", change.experiment, columns)
 
 
-def ask_for_proof(notebook: Notebook, head_sha: str, why: str) -> None:
+def ask_for_certification(notebook: Notebook, head_sha: str, why: str) -> None:
     """Keep that a reviewer wants a head certified; if it is provisional no more, nothing is asked."""
     with notebook.transaction() as db:
         db.execute(
@@ -181,43 +181,43 @@ def ask_for_proof(notebook: Notebook, head_sha: str, why: str) -> None:
 # --- certifications -----------------------------------------------------------------------------
 
 
-def open_proof(notebook: Notebook) -> Proof | None:
+def open_certification(notebook: Notebook) -> Certification | None:
     """The certification that is going on, if one is."""
     rows = notebook.rows("select * from certifications where says is null order by number")
-    return Proof(**rows[0]) if rows else None
+    return Certification(**rows[0]) if rows else None
 
 
-def proofs(notebook: Notebook, latest: int = -1) -> list[Proof]:
+def certifications(notebook: Notebook, latest: int = -1) -> list[Certification]:
     """The latest certifications, all by default, in order."""
     sql = "select * from certifications order by number desc limit :latest"
-    return [Proof(**row) for row in reversed(notebook.rows(sql, {"latest": latest}))]
+    return [Certification(**row) for row in reversed(notebook.rows(sql, {"latest": latest}))]
 
 
-def begin_proof(notebook: Notebook, begun: Begun) -> Proof:
+def record_begun(notebook: Notebook, begun: Begun) -> Certification:
     """Open a certification under the next number."""
     with notebook.transaction() as db:
         (row,) = db.query("select coalesce(max(number), 0) + 1 as number from certifications")
         columns = {**begun.model_dump(), "reason": "", "started": time.time()}
         insert(db, "certifications", {**columns, **row})
-    proof = open_proof(notebook)
-    assert proof is not None
-    return proof
+    certification = open_certification(notebook)
+    assert certification is not None
+    return certification
 
 
-def fail_proof(
-    notebook: Notebook, proof: Proof, step: Certification, dropped: list[Change]
+def fail_certification(
+    notebook: Notebook, certification: Certification, judgement: Judgement, dropped: list[Change]
 ) -> None:
     """Close a certification that failed; what is cut for it is dropped, with the evidence."""
     with notebook.transaction():
-        _close(notebook, proof, step)
+        _close(notebook, certification, judgement)
         for change in dropped:
-            _leave(notebook, change, proof, "dropped", step)
+            _leave(notebook, change, certification, "dropped", judgement)
 
 
-def pass_proof(
+def pass_certification(
     notebook: Notebook,
-    proof: Proof,
-    step: Certification,
+    certification: Certification,
+    judgement: Judgement,
     incumbent: Incumbent,
     kept: list[tuple[Change, str]],
     dropped: list[Change],
@@ -227,42 +227,48 @@ def pass_proof(
     Raises:
         sqlite3.IntegrityError: the incumbent's number is taken: another one came first.
     """
-    told = claimed(notebook, proof.number, proof.purpose, step)
+    told = claimed(notebook, certification.number, certification.purpose, judgement)
     with notebook.transaction() as db:
-        _close(notebook, proof, step)
-        insert(db, "incumbents", {"run": proof.run, **incumbent.model_dump()})
+        _close(notebook, certification, judgement)
+        insert(db, "incumbents", {"run": certification.run, **incumbent.model_dump()})
         for change, commit_sha in kept:
             update(db, "stack", change.number, {"commit_sha": commit_sha})
-            _leave(notebook, change, proof, "keep", told)
+            _leave(notebook, change, certification, "keep", told)
         for change in dropped:
-            _leave(notebook, change, proof, "dropped", told)
+            _leave(notebook, change, certification, "dropped", told)
 
 
-def _close(notebook: Notebook, proof: Proof, step: Certification) -> None:
+def _close(notebook: Notebook, certification: Certification, judgement: Judgement) -> None:
     columns = {
-        "says": step.says,
-        "reason": step.reason,
-        "effect_json": step.effect.model_dump_json() if step.effect else None,
+        "says": judgement.says,
+        "reason": judgement.reason,
+        "effect_json": judgement.effect.model_dump_json() if judgement.effect else None,
         "ended": time.time(),
     }
-    update(notebook.db, "certifications", proof.number, columns)
+    update(notebook.db, "certifications", certification.number, columns)
 
 
 def _leave(
-    notebook: Notebook, change: Change, proof: Proof, standing: Standing, step: Certification
+    notebook: Notebook,
+    change: Change,
+    certification: Certification,
+    standing: Standing,
+    judgement: Judgement,
 ) -> None:
     experiment: Experiment = notebook.experiment(change.experiment)
-    said = [f"Certification {proof.number}: {_said(step.reason, step.effect)}"]
-    if proof.is_half and standing == "dropped":  # it was the whole that failed with it
-        (whole,) = (each for each in proofs(notebook, 2) if each.number == proof.number - 1)
+    said = [f"Certification {certification.number}: {_said(judgement.reason, judgement.effect)}"]
+    if certification.is_half and standing == "dropped":  # it was the whole that failed with it
+        (whole,) = (
+            each for each in certifications(notebook, 2) if each.number == certification.number - 1
+        )
         said = [
             f"Certification {whole.number}: {_said(whole.reason, whole.effect)}",
-            f"Certification {proof.number}, of the first {proof.size} on the stack: "
-            f"{_said(step.reason, step.effect)}",
+            f"Certification {certification.number}, of the first {certification.size} on the stack: "
+            f"{_said(judgement.reason, judgement.effect)}",
         ]
     reason = "\n".join([experiment.reason or "", *said])
-    by = "pruning" if proof.purpose == "pruned" else "certification"
-    update(notebook.db, "stack", change.number, {"standing": standing, by: proof.number})
+    by = "pruning" if certification.purpose == "pruned" else "certification"
+    update(notebook.db, "stack", change.number, {"standing": standing, by: certification.number})
     update(
         notebook.db,
         "experiments",

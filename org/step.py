@@ -14,7 +14,7 @@ from org.lab import PERSON_LOOK_SECONDS, Lab
 from org.measuring import Asker, measure, on_device, try_out, try_out_on
 from org.notes import answer_notes, notes_of, take_notes
 from org.reference import measure_reference
-from org.stack import Pushed, ask_for_proof, push
+from org.stack import Pushed, ask_for_certification, push
 from org.state import ExperimentState
 from org.steady import is_disturbed
 from roles.model import Model
@@ -285,7 +285,7 @@ class Step:
         with self.notebook.transaction():
             self.notebook.close_experiment(self.experiment.id, verdict, bpb, error)
             if asked:
-                ask_for_proof(self.notebook, state["head_sha"], asked)
+                ask_for_certification(self.notebook, state["head_sha"], asked)
         self._told()
 
     def stack(self, verdict: Verdict, state: ExperimentState, asked: str) -> bool:

@@ -12,13 +12,13 @@ from org.judging import judged
 from org.notebook import Experiment, Incumbent, Message, Notebook, Run
 from org.stack import (
     Begun,
-    Proof,
+    Certification,
     Pushed,
-    begin_proof,
-    fail_proof,
-    pass_proof,
-    proofs,
+    certifications,
+    fail_certification,
+    pass_certification,
     push,
+    record_begun,
     stack,
 )
 from roles.records import (
@@ -163,35 +163,38 @@ class Night:
         push(self.notebook, pushed, verdict)
         self.head = candidate_sha
 
-    def certify(self, head: tuple[float, ...], beside: tuple[float, ...]) -> Proof:
+    def certify(self, head: tuple[float, ...], beside: tuple[float, ...]) -> Certification:
         """Fresh runs of head and incumbent, and what they say of the stack."""
         stacked = stack(self.notebook)
-        proof = self.begin_certification(len(head))
-        for sha, scores in ((proof.source_sha, head), (proof.incumbent_sha, beside)):
-            for seed, score in zip(proof.seeds, scores, strict=True):
+        certification = self.begin_certification(len(head))
+        for sha, scores in (
+            (certification.source_sha, head),
+            (certification.incumbent_sha, beside),
+        ):
+            for seed, score in zip(certification.seeds, scores, strict=True):
                 trial_id = f"certify-{sha[:12]}-{seed}"
                 trial = completed(sha, seed, score)
                 self.notebook.record_trial(trial_id, RUN, None, "certify", trial)
-        step = judged(self.notebook, proof)
+        step = judged(self.notebook, certification)
         if step.says == "fail":
-            fail_proof(self.notebook, proof, step, stacked)
-            self.head = proof.incumbent_sha
-            return proofs(self.notebook)[-1]
-        number = proof.incumbent + 1
+            fail_certification(self.notebook, certification, step, stacked)
+            self.head = certification.incumbent_sha
+            return certifications(self.notebook)[-1]
+        number = certification.incumbent + 1
         commits = [(change, f"{number:040x}") for change in stacked]
         mean = sum(head) / len(head)
-        after = incumbent(number, self.head, stacked[-1].experiment, mean, proof.number)
-        pass_proof(self.notebook, proof, step, after, commits, [])
-        return proofs(self.notebook)[-1]
+        after = incumbent(number, self.head, stacked[-1].experiment, mean, certification.number)
+        pass_certification(self.notebook, certification, step, after, commits, [])
+        return certifications(self.notebook)[-1]
 
     def begin_certification(
         self, max_seeds: int, half: int = 0, why: str = "end of the run"
-    ) -> Proof:
+    ) -> Certification:
         """A certification of the stack, or of the first ``half`` of it, that is open."""
         before, stacked = self.notebook.incumbents()[-1], stack(self.notebook)
         size = half or len(stacked)
-        first = 1000 + 10 * len(proofs(self.notebook))
-        return begin_proof(
+        first = 1000 + 10 * len(certifications(self.notebook))
+        return record_begun(
             self.notebook,
             Begun(
                 run=RUN,

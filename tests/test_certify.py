@@ -8,7 +8,7 @@ from math import inf, sqrt
 
 import pytest
 
-from trainer.evidence.certify import Certification, Side, certify, half, limit, pairs_to_pass
+from trainer.evidence.certify import Judgement, Side, certify, half, limit, pairs_to_pass
 from trainer.evidence.effect import Scored
 from trainer.evidence.spread import Spread
 
@@ -19,7 +19,7 @@ SEEDS = (11, 12, 13, 14, 15)
 
 def carried_out(
     measure: Callable[[Side, int], float], beside: list[Scored] | None = None
-) -> tuple[Certification, list[tuple[Side, int]]]:
+) -> tuple[Judgement, list[tuple[Side, int]]]:
     """A certification to its end, and the runs that it asked for."""
     sides: dict[Side, list[Scored]] = {
         "head": [],

@@ -13,7 +13,7 @@ from org.judging import judged
 from org.lab import Lab
 from org.notebook import Experiment
 from org.onlooker import Nobody
-from org.stack import Proof, proofs, stack
+from org.stack import Certification, certifications, stack
 from roles.model import Brief
 from roles.records import DirectorReads, ReviewReads
 from tests.organizations import (
@@ -38,7 +38,7 @@ from tests.organizations import (
     work,
 )
 from tests.sources import SCRIPTED
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.stack import Value
 from trainer.trial import Trial
 
@@ -85,8 +85,12 @@ def test_a_change_that_was_lucky_on_its_one_run_is_dropped_with_the_evidence(org
     assert "better than the head on its one run" in reason
     assert "Certification 1: no better on fresh seeds +" in reason
     with organization.notebook() as notebook:
-        (proof,) = proofs(notebook)
-        assert (proof.says, proof.why, proof.size) == ("fail", "end of the run", 1)
+        (certification,) = certifications(notebook)
+        assert (certification.says, certification.why, certification.size) == (
+            "fail",
+            "end of the run",
+            1,
+        )
         assert stack(notebook) == []
 
 
@@ -101,7 +105,7 @@ def test_of_a_stack_that_fails_the_first_half_is_kept_and_the_rest_dropped(organ
     assert decisions(organization) == ["keep", "dropped"]
     assert kept_sources(organization) == [LUCKY, LUCKY.replace("GAIN = 0.0", "GAIN = 0.3")]
     with organization.notebook() as notebook:
-        whole, half = proofs(notebook)
+        whole, half = certifications(notebook)
         assert [(each.says, each.size) for each in (whole, half)] == [("fail", 2), ("pass", 1)]
         assert whole.seeds == half.seeds
         # The incumbent's runs beside the first head served for the second one.
@@ -131,8 +135,8 @@ def test_a_reviewer_may_have_the_stack_certified_at_once_and_the_search_goes_on_
     worked(organization)
     assert sorted(decisions(organization)) == ["discard", "keep"]
     with organization.notebook() as notebook:
-        (proof,) = proofs(notebook)
-        assert proof.why == "asked for: Much rests on it."
+        (certification,) = certifications(notebook)
+        assert certification.why == "asked for: Much rests on it."
         rows = notebook.rows("select purpose, seed from trials order by rowid")
     assert [(row["purpose"], row["seed"]) for row in rows[3:]] == [
         *(("certify", 1000), ("certify", 1000), ("certify", 1001), ("certify", 1001)),
@@ -153,8 +157,8 @@ def test_a_patch_that_removes_code_at_no_loss_is_kept_as_no_worse_and_simpler(or
     assert "Certification 1: no worse, and simpler" in reason
     assert ["SPARE" in source for source in kept_sources(organization)] == [True, False]
     with organization.notebook() as notebook:
-        (proof,) = proofs(notebook)
-        assert (proof.purpose, proof.says) == ("simpler", "pass")
+        (certification,) = certifications(notebook)
+        assert (certification.purpose, certification.says) == ("simpler", "pass")
     assert organization.faults() == []
 
 
@@ -168,7 +172,7 @@ def test_what_adds_lines_and_does_little_is_pruned_after_the_proof(organize: Org
     worked(organization)
     assert decisions(organization) == ["keep", "dropped"]
     with organization.notebook() as notebook:
-        whole, pruned = proofs(notebook)
+        whole, pruned = certifications(notebook)
         assert (whole.says, pruned.says, pruned.purpose) == ("pass", "pass", "pruned")
         proven = notebook.source(notebook.incumbents()[-1].source_sha)
         assert len(notebook.incumbents()) == 3
@@ -186,7 +190,10 @@ def test_a_second_run_in_the_lab_builds_on_what_the_first_has_proven(organize: O
     assert decisions(organization) == ["keep", "keep"]
     assert [source.count("GAIN = 0.6") for source in kept_sources(organization)] == [0, 0, 1]
     with organization.notebook() as notebook:
-        assert [proof.seeds[0] for proof in proofs(notebook)] == [1000, 1010]
+        assert [certification.seeds[0] for certification in certifications(notebook)] == [
+            1000,
+            1010,
+        ]
 
 
 # --- kills ----------------------------------------------------------------------------------------
@@ -206,7 +213,10 @@ def two_changes(purpose: str) -> list[list[Said]]:
 
 def came_of_it(organization: Organization) -> list[tuple[str, str | None]]:
     with organization.notebook() as notebook:
-        return [(proof.purpose, proof.says) for proof in proofs(notebook)]
+        return [
+            (certification.purpose, certification.says)
+            for certification in certifications(notebook)
+        ]
 
 
 @pytest.mark.parametrize("purpose", SECONDS)
@@ -275,8 +285,8 @@ def test_a_reviewer_s_wish_for_a_certification_outlives_a_kill(organize: Organiz
         work(organization, Dies())
     worked(organization)
     with organization.notebook() as notebook:
-        (proof,) = proofs(notebook)
-    assert proof.why == "asked for: Much rests on it."
+        (certification,) = certifications(notebook)
+    assert certification.why == "asked for: Much rests on it."
     assert decisions(organization) == ["keep"]
 
 
@@ -298,7 +308,9 @@ def test_what_is_not_due_any_more_when_it_is_a_desk_s_turn_is_not_certified(orga
     comes = Comes()
     assert work(organization, comes, opened=comes.opened).reasons == []
     with organization.notebook() as notebook:
-        assert [proof.why for proof in proofs(notebook)] == ["end of the run"]
+        assert [certification.why for certification in certifications(notebook)] == [
+            "end of the run"
+        ]
 
 
 class Meanwhile(Nobody):
@@ -352,7 +364,7 @@ def test_what_comes_on_top_during_a_certification_that_passes_stays_on_the_stack
     )
     assert became == {"GAIN = 0.3": "keep", "GAIN = 2.0": "keep"}
     with organization.notebook() as notebook:
-        first, second = proofs(notebook)
+        first, second = certifications(notebook)
     assert [(each.says, each.size) for each in (first, second)] == [("pass", 1), ("pass", 1)]
     assert (first.why, second.why) == ("asked for: Much rests on it.", "end of the run")
 
@@ -375,7 +387,7 @@ def test_what_comes_on_top_during_a_pruning_ends_it_at_once(organize: Organize):
     )
     assert set(became.values()) == {"keep"}
     with organization.notebook() as notebook:
-        _, pruned, _ = proofs(notebook)
+        _, pruned, _ = certifications(notebook)
         assert (pruned.purpose, pruned.says) == ("pruned", "fail")
         assert pruned.reason == "others came on top meanwhile"
         assert len(notebook.certification_trials(pruned.source_sha, pruned.seeds)) == 1
@@ -492,7 +504,7 @@ class TakesLong(Nobody):
     def opened(self, lab: Lab) -> None:
         self.lab = lab
 
-    def certified(self, proof: Proof, step: Certification) -> None:
+    def certified(self, certification: Certification, step: Judgement) -> None:
         now = self.lab.patience.clock() + 86400.0
         self.lab.patience.clock = lambda: now
 

@@ -11,13 +11,13 @@ import pytest
 from org.claims import claims, proven_gain
 from org.lineage import Lineage
 from org.onlooker import Nobody
-from org.stack import Begun, Proof, begin_proof, pass_proof, proofs
+from org.stack import Begun, Certification, certifications, pass_certification, record_begun
 from org.telling.cells import headline
 from org.telling.results import read_results
 from roles.records import Verdict
 from tests.notebooks import RUN, Night, completed, incumbent, short_night
 from tests.organizations import Organize, plain_experiment, work
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.effect import Effect
 
 PASSED = Effect(bpb=0.0005, error=0.0009, freedom=8.0, seeds=3, kind="certified")
@@ -37,7 +37,7 @@ def proven(night: Night, old: str, new: str, better: float, level: float) -> Non
 
 def prune(night: Night) -> None:
     """The incumbent does without something, under the seeds of the certification before."""
-    before, last = night.notebook.incumbents()[-1], proofs(night.notebook)[-1]
+    before, last = night.notebook.incumbents()[-1], certifications(night.notebook)[-1]
     source_sha = night.notebook.keep_source("width = 64\n")
     columns = last.model_dump() | {
         "purpose": "pruned",
@@ -45,14 +45,14 @@ def prune(night: Night) -> None:
         "incumbent_sha": before.source_sha,
         "source_sha": source_sha,
     }
-    proof = begin_proof(night.notebook, Begun(**columns))
-    for seed in proof.seeds:
+    certification = record_begun(night.notebook, Begun(**columns))
+    for seed in certification.seeds:
         trial = completed(source_sha, seed, before.val_bpb + PASSED.bpb)
         trial_id = f"certify-{source_sha[:12]}-{seed}"
         night.notebook.record_trial(trial_id, RUN, None, "certify", trial)
-    step = Certification(says="pass", reason="not needed", effect=PASSED)
-    after = incumbent(before.number + 1, source_sha, None, before.val_bpb, proof.number)
-    pass_proof(night.notebook, proof, step, after, [], [])
+    step = Judgement(says="pass", reason="not needed", effect=PASSED)
+    after = incumbent(before.number + 1, source_sha, None, before.val_bpb, certification.number)
+    pass_certification(night.notebook, certification, step, after, [], [])
 
 
 def test_what_the_machine_did_between_two_certificates_is_no_part_of_the_gain(night: Night) -> None:
@@ -83,8 +83,8 @@ def test_what_is_pruned_is_a_link_of_the_chain_and_its_seeds_are_the_same(night:
 def test_a_notebook_tells_of_a_certificate_by_one_figure(tmp_path: Path) -> None:
     with closing(short_night(tmp_path / "notebook.sqlite")) as notebook:
         passed, failed = read_results(notebook).certified
-        assert passed.effect and failed.effect and passed.proof.effect
-        assert passed.effect.bpb > passed.proof.effect.bpb
+        assert passed.effect and failed.effect and passed.certification.effect
+        assert passed.effect.bpb > passed.certification.effect.bpb
         kept, dropped = (notebook.experiments()[number - 1] for number in (1, 5))
         assert (kept.reason or "").endswith(passed.effect.text)
         assert (dropped.reason or "").endswith(failed.effect.text)
@@ -94,9 +94,9 @@ class Hearing(Nobody):
     """Keeps what was told of certifications."""
 
     def __init__(self) -> None:
-        self.told: list[Certification] = []
+        self.told: list[Judgement] = []
 
-    def certified(self, proof: Proof, step: Certification) -> None:
+    def certified(self, certification: Certification, step: Judgement) -> None:
         self.told.append(step)
 
 
@@ -109,6 +109,6 @@ def test_a_person_who_watches_and_one_who_reads_commits_are_told_the_same(
         (passed,) = read_results(notebook).certified
         gain = proven_gain(notebook, claims(notebook))
     assert passed.effect == gain == hearing.told[-1].effect
-    assert passed.proof.effect != passed.effect
+    assert passed.certification.effect != passed.effect
     (_, commit) = Lineage(organization.lab / "lineage", organization.lab.name).log()
     assert f"Certificate 1: {passed.effect.text}" in commit.message

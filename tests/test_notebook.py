@@ -11,20 +11,20 @@ from org.notebook import Experiment, Incumbent, Message, Notebook, Run, Span
 from org.notes import Note
 from org.schema import TABLES
 from org.stack import (
+    Certification,
     Change,
-    Proof,
     Pushed,
     change_of,
-    fail_proof,
-    open_proof,
-    pass_proof,
+    fail_certification,
+    open_certification,
+    pass_certification,
     push,
     stack,
 )
 from org.steering import Order
 from roles.records import Direction, Hypothesis, Verdict
 from tests.notebooks import Night, short_night
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.effect import Effect
 from trainer.patch import Edit, Patch
 from trainer.trial import Trial
@@ -89,7 +89,7 @@ def notebook(tmp_path):
         (Span, "spans", set()),
         (Incumbent, "incumbents", {"run"}),
         (Change, "stack", set()),
-        (Proof, "certifications", set()),
+        (Certification, "certifications", set()),
         (Note, "notes", set()),
         (Order, "orders", set()),
     ],
@@ -234,15 +234,15 @@ def night(tmp_path):
     book.close()
 
 
-def said(says: str, bpb: float, kind: str) -> Certification:
+def said(says: str, bpb: float, kind: str) -> Judgement:
     effect = Effect(bpb=bpb, error=0.001, freedom=9.0, seeds=3, kind=kind)
-    return Certification(says=says, reason=f"it is a {says}", effect=effect)
+    return Judgement(says=says, reason=f"it is a {says}", effect=effect)
 
 
-def halved(night: Night) -> Proof:
+def halved(night: Night) -> Certification:
     """The certification of the first change, after that of both has failed."""
     whole = night.begin_certification(3)
-    fail_proof(night.notebook, whole, said("fail", 0.002, "not certified"), [])
+    fail_certification(night.notebook, whole, said("fail", 0.002, "not certified"), [])
     return night.begin_certification(3, half=1)
 
 
@@ -265,7 +265,7 @@ def test_what_lay_above_the_half_that_passed_is_dropped_with_what_the_whole_said
     half = halved(night)
     proven = incumbent(2, first.source_sha, first.experiment)
     step = said("pass", -0.01, "certified")
-    pass_proof(night.notebook, half, step, proven, [(first, "c" * 40)], [second])
+    pass_certification(night.notebook, half, step, proven, [(first, "c" * 40)], [second])
     kept, dropped = night.notebook.experiments()
     assert (kept.decision, dropped.decision) == ("keep", "dropped")
     assert (kept.reason or "").endswith(
@@ -282,13 +282,15 @@ def test_what_lay_above_the_half_that_passed_is_dropped_with_what_the_whole_said
 
 def test_a_certification_and_the_new_incumbent_are_one_transaction(night):
     stacked = stack(night.notebook)
-    proof = night.begin_certification(3)
+    certification = night.begin_certification(3)
     taken = incumbent(1, stacked[-1].source_sha, stacked[-1].experiment)
     with pytest.raises(sqlite3.IntegrityError):
         commits = [(change, "c" * 40) for change in stacked]
-        pass_proof(night.notebook, proof, said("pass", -0.01, "certified"), taken, commits, [])
+        pass_certification(
+            night.notebook, certification, said("pass", -0.01, "certified"), taken, commits, []
+        )
     assert stack(night.notebook) == stacked
-    assert open_proof(night.notebook) == proof
+    assert open_certification(night.notebook) == certification
     assert {each.decision for each in night.notebook.experiments()} == {"provisional"}
 
 

@@ -112,9 +112,9 @@ def test_what_passed_is_told_without_its_luck_and_what_failed_as_it_was_measured
     notebook: Notebook,
 ) -> None:
     passed, failed = read_results(notebook).certified
-    assert passed.effect and passed.proof.effect and failed.effect
-    assert passed.proof.effect.bpb < passed.effect.bpb < 0
-    assert failed.effect == failed.proof.effect
+    assert passed.effect and passed.certification.effect and failed.effect
+    assert passed.certification.effect.bpb < passed.effect.bpb < 0
+    assert failed.effect == failed.certification.effect
     assert (passed.effect.kind, failed.effect.kind) == ("certified", "not certified")
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from org import trouble
 from org.notebook import Experiment
-from org.stack import Proof
+from org.stack import Certification
 from org.telling.terminal import Terminal
 from org.trouble import Patient
 from roles.records import Decision
@@ -31,12 +31,12 @@ from tests.organizations import (
     processes_about,
     start_run,
 )
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.stack import Value
 from trainer.trial import Trial
 
 HEAD = Value(1.5, 0.004)
-PROOF = Proof(
+CERTIFICATION = Certification(
     number=2,
     run="r",
     purpose="stack",
@@ -99,15 +99,15 @@ def test_a_discard_leaves_the_head_unmentioned():
 )
 def test_what_a_certification_says_is_shown_with_its_uncertainty(says: str, kind: str, words: str):
     effect = {"bpb": -0.01, "error": 0.001, "freedom": 9, "seeds": 3, "kind": kind}
-    step = Certification.model_validate({"says": says, "reason": "so it is", "effect": effect})
-    told = seen(lambda terminal: terminal.certified(PROOF, step))
+    step = Judgement.model_validate({"says": says, "reason": "so it is", "effect": effect})
+    told = seen(lambda terminal: terminal.certified(CERTIFICATION, step))
     assert words in told
     assert "so it is" in told
 
 
 def test_a_certification_that_ends_without_a_pair_says_why():
-    step = Certification(says="fail", reason="the head has no score under a fresh seed")
-    told = seen(lambda terminal: terminal.certified(PROOF, step))
+    step = Judgement(says="fail", reason="the head has no score under a fresh seed")
+    told = seen(lambda terminal: terminal.certified(CERTIFICATION, step))
     assert told.strip() == f"certification 2 failed: {step.reason}"
 
 
@@ -157,6 +157,17 @@ def terminal() -> Iterator[tuple[int, TextIO]]:
         os.close(ours)
 
 
+def stop(ours: int, patient: Patient) -> None:
+    """Ctrl-S, which a terminal heeds in its own time."""
+    os.write(ours, CTRL_S)
+
+    def stands_still() -> bool:
+        patient.write(".")
+        return patient.stands_still
+
+    eventually(stands_still)
+
+
 def read_until(ours: int, last: str) -> str:
     """What a person sees on a terminal, up to some words."""
     seen = b""
@@ -194,16 +205,14 @@ def test_what_is_said_to_a_terminal_that_stands_still_for_long_is_kept_as_far_as
 ):
     monkeypatch.setattr(trouble, "KEPT_PARTS", 10)
     ours, its = terminal
-    os.write(ours, CTRL_S)
     patient = Patient(its)
+    stop(ours, patient)
     for number in range(30):
         patient.write(f"message {number}\n")
-    assert patient.stands_still
     os.write(ours, CTRL_Q)
     told = read_until(ours, "message 29\r\n").splitlines()
     assert told[-10:] == [f"message {number}" for number in range(20, 30)]
-    shown = sum(line.startswith("message") for line in told)
-    assert told[-11] == f"[... {30 - shown} messages left out, as nobody read them ...]"
+    assert told[-11] == "[... 20 messages left out, as nobody read them ...]"
     eventually(lambda: not patient.stands_still)
 
 
@@ -213,9 +222,8 @@ def test_a_live_display_pushes_nothing_out_that_was_said_to_a_terminal_that_stan
     ours, its = terminal
     patient = Patient(its)
     with Terminal(Console(file=patient, width=80, force_terminal=True)) as shown:
-        os.write(ours, CTRL_S)
+        stop(ours, patient)
         shown.note("said")
-        assert patient.stands_still
         kept = len(patient._unwritten)
         shown._live.refresh()
         assert len(patient._unwritten) == kept

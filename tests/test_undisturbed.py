@@ -7,7 +7,7 @@ import pytest
 from org.lab import Lab
 from org.measuring import Asker
 from org.notebook import Notebook
-from org.stack import proofs
+from org.stack import certifications
 from org.steady import is_disturbed
 from org.undisturbed import measure_undisturbed
 from tests.notebooks import RUN, Night, completed
@@ -67,9 +67,9 @@ def test_a_disturbed_run_is_repeated_once_and_only_the_second_counts(organize: O
         "certification 1, head, seed 1000",
     ]
     with organization.notebook() as notebook:
-        (proof,) = proofs(notebook)
-        fresh = [seed for seed, _ in notebook.fresh_runs(proof.source_sha)]
-        assert sorted(fresh) == proof.seeds[: len(fresh)]  # each seed once
+        (certification,) = certifications(notebook)
+        fresh = [seed for seed, _ in notebook.fresh_runs(certification.source_sha)]
+        assert sorted(fresh) == certification.seeds[: len(fresh)]  # each seed once
     assert organization.faults() == []
 
 

@@ -14,7 +14,7 @@ from org.cli import main
 from org.lineage import Lineage
 from org.notebook import Experiment
 from org.onlooker import Nobody
-from org.stack import Proof
+from org.stack import Certification
 from org.verifying import verify
 from roles.records import (
     CANNOT_BE_DONE,
@@ -26,7 +26,7 @@ from roles.records import (
 )
 from tests.organizations import Organization, faults, plain_experiment, work
 from trainer.dataset import Dataset
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.stack import Value
 from trainer.setting import Setting
 from trainer.trial import Trial
@@ -49,7 +49,7 @@ class Looked(Nobody):
     def closed(self, experiment: Experiment, head: Value) -> None:
         self._look()
 
-    def certified(self, proof: Proof, step: Certification) -> None:
+    def certified(self, certification: Certification, step: Judgement) -> None:
         self._look()
 
     def _look(self) -> None:

@@ -126,11 +126,11 @@ def certificates(results: Results) -> Iterator[str]:
     if left_out := results.certified_count - len(results.certified):
         yield f"{counted(left_out, 'certification')} before these: see notebook --all"
     for one in results.certified:
-        proof, effect = one.proof, one.effect
-        what = f"{counted(proof.size, 'change')}{proof.qualified}"
+        certification, effect = one.certification, one.effect
+        what = f"{counted(certification.size, 'change')}{certification.qualified}"
         said = f"{effect.text} bpb" if effect else "no effect"
-        passed = "passed" if proof.says == "pass" else "failed"
-        yield f"Certification {proof.number} {passed}: {what}, {said}, {proof.reason} ({one_line(proof.why)})"
+        passed = "passed" if certification.says == "pass" else "failed"
+        yield f"Certification {certification.number} {passed}: {what}, {said}, {certification.reason} ({one_line(certification.why)})"
 
 
 def totals(results: Results) -> str:

@@ -13,7 +13,7 @@ from org.figures import counted, duration, money
 from org.notebook import Experiment, Message, Notebook
 from org.notes import Note
 from org.plain import one_line
-from org.stack import Proof
+from org.stack import Certification
 from org.steering import Order
 from org.telling.reports import COLOURS
 from trainer.trial import Trial
@@ -41,7 +41,7 @@ NEW_LONE_TRIALS = """
     select rowid as number, experiment, purpose, ended, trial_json from trials
     where rowid > :last and experiment is null and ended >= :since and ended < :until
     order by ended"""
-NEW_PROOFS = """
+NEW_CERTIFICATIONS = """
     select * from certifications
     where number > :last and says is not null and ended >= :since and ended < :until
     order by number"""
@@ -83,7 +83,7 @@ class Ear:
             "since": self._beginning(first, time.time()) if since is None else since,
             "until": -inf if self._only else self.until,
         }
-        lone = (NEW_NOTES, NEW_ORDERS, NEW_LONE_TRIALS, NEW_PROOFS)
+        lone = (NEW_NOTES, NEW_ORDERS, NEW_LONE_TRIALS, NEW_CERTIFICATIONS)
         self._heard = dict.fromkeys((NEW_EXPERIMENTS, NEW_MESSAGES, NEW_TRIALS, *lone), 0)
         self._experiments: dict[str | None, Experiment] = {}
         self._open: set[str] = set()
@@ -98,7 +98,7 @@ class Ear:
         """What happened since it last listened, in the order of time; and whether that was all."""
         with self._notebook.transaction():  # all questions are put to one state of the notebook
             events = [*self._experiment_events(), *self._message_events(), *self._trial_events()]
-            events += [*self._person_events(), *self._proof_events()]
+            events += [*self._person_events(), *self._certification_events()]
             run = self._notebook.latest_run()
         over = run is not None and run.ended is not None
         if self._only:  # the last run may have ended without a verdict on it
@@ -170,18 +170,18 @@ class Ear:
                 text=trial.reason,
             )
 
-    def _proof_events(self) -> Iterator[Event]:
-        new = self._new(NEW_PROOFS)
+    def _certification_events(self) -> Iterator[Event]:
+        new = self._new(NEW_CERTIFICATIONS)
         told = claims(self._notebook) if new else {}
-        for proof in (Proof(**row) for row in new):
-            passed, effect = proof.says == "pass", told.get(proof.number)
+        for certification in (Certification(**row) for row in new):
+            passed, effect = certification.says == "pass", told.get(certification.number)
             yield Event(
-                proof.ended or 0.0,
+                certification.ended or 0.0,
                 None,
-                f"certification {proof.number} {'passed' if passed else 'failed'}",
+                f"certification {certification.number} {'passed' if passed else 'failed'}",
                 style="bold green" if passed else "bold yellow",
-                aside=f"{counted(proof.size, 'change')} · {one_line(proof.why)}",
-                text=f"{effect.text}: {proof.reason}" if effect else proof.reason,
+                aside=f"{counted(certification.size, 'change')} · {one_line(certification.why)}",
+                text=f"{effect.text}: {certification.reason}" if effect else certification.reason,
             )
 
 

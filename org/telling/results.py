@@ -12,7 +12,7 @@ from org.figures import Cost, effect_text
 from org.lab import LabError
 from org.noise import pair_spread, run_spread
 from org.notebook import Experiment, Incumbent, Notebook
-from org.stack import Change, Proof, proofs, stack
+from org.stack import Certification, Change, certifications, stack
 from trainer.evidence.effect import Effect
 from trainer.evidence.stack import provisional
 
@@ -127,7 +127,7 @@ class Result:
 class Certified:
     """A certification that has ended, and the effect that it claims (`org.claims`)."""
 
-    proof: Proof
+    certification: Certification
     effect: Effect | None
 
 
@@ -251,9 +251,9 @@ def read_certified(
     """The latest certifications that have ended, or all, each with what it claims (``told``)."""
     # One more, for the last one may be going on.
     ended = [
-        Certified(proof, told.get(proof.number))
-        for proof in proofs(notebook, -1 if latest is None else latest + 1)
-        if proof.says is not None
+        Certified(certification, told.get(certification.number))
+        for certification in certifications(notebook, -1 if latest is None else latest + 1)
+        if certification.says is not None
     ]
     return tuple(ended if latest is None else ended[len(ended) - latest :])
 

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from org.notebook import Experiment
 from org.plain import one_line
-from org.stack import Proof
+from org.stack import Certification
 from org.telling.reports import COLOURS
-from trainer.evidence.certify import Certification
+from trainer.evidence.certify import Judgement
 from trainer.evidence.stack import Value
 from trainer.trial import Trial
 
@@ -86,12 +86,13 @@ class Terminal:
             expected = Text(f"the head is expected to score {head.text}", style="yellow")
             self.console.print(Padding(expected, INDENT))
 
-    def certified(self, proof: Proof, step: Certification) -> None:
-        passed = step.says == "pass"
+    def certified(self, certification: Certification, judgement: Judgement) -> None:
+        passed = judgement.says == "pass"
         style = "bold green" if passed else "yellow"
-        effect = f"{step.effect.text} bpb, " if step.effect else ""
+        effect = f"{judgement.effect.text} bpb, " if judgement.effect else ""
         line = Text(
-            f"certification {proof.number} {PAST[step.says]}: {effect}{step.reason}", style=style
+            f"certification {certification.number} {PAST[judgement.says]}: {effect}{judgement.reason}",
+            style=style,
         )
         self.console.print(line)
 

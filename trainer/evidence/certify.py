@@ -20,7 +20,7 @@ MIN_SEEDS = 2  # one run proves nothing, however far off it lies
 MAX_SEEDS = 5
 
 
-class Certification(BaseModel):
+class Judgement(BaseModel):
     """What the fresh runs say so far, and what to do next.
 
     On ``more`` run ``side`` under ``seed``. ``effect`` is None before the first pair, and where a
@@ -61,7 +61,7 @@ def certify(
     seeds: Sequence[int],
     run: Spread,
     pair: Spread,
-) -> Certification:
+) -> Judgement:
     """Say what a certification needs next, from the fresh runs of head and incumbent so far.
 
     ``seeds`` are those of this certification, in order, as many as may be spent; neither side was
@@ -74,24 +74,24 @@ def certify(
     if effect is not None and effect.seeds >= MIN_SEEDS:
         if effect.probability >= normal_below(limit(effect.seeds, len(seeds))):
             proven = effect.model_copy(update={"kind": "certified"})
-            return Certification(says="pass", reason="better on fresh seeds", effect=proven)
+            return Judgement(says="pass", reason="better on fresh seeds", effect=proven)
         if effect.bpb >= 0:
-            return Certification(says="fail", reason="no better on fresh seeds", effect=effect)
+            return Judgement(says="fail", reason="no better on fresh seeds", effect=effect)
     if step := next_run(head, incumbent, seeds, effect):
         return step
-    return Certification(says="fail", reason="not surely better on all seeds", effect=effect)
+    return Judgement(says="fail", reason="not surely better on all seeds", effect=effect)
 
 
 def next_run(
     head: Sequence[Scored], incumbent: Sequence[Scored], seeds: Sequence[int], effect: Effect | None
-) -> Certification | None:
+) -> Judgement | None:
     """The first run that is missing, in the order in which they should be made; None if none is.
 
     A head that has no score ends it here. The sides take turns at going first, so that a machine
     that drifts steadily favours neither.
     """
     if any(not isfinite(bpb) for _, bpb in head):
-        return Certification(says="fail", reason="the head has no score under a fresh seed")
+        return Judgement(says="fail", reason="the head has no score under a fresh seed")
     of_head, of_incumbent = dict(head), dict(incumbent)
     for place, seed in enumerate(seeds):
         missing: list[Side] = []
@@ -102,7 +102,7 @@ def next_run(
         if missing:
             side = missing[-1 if place % 2 else 0]
             reason = f"seed {place + 1} of up to {len(seeds)}"
-            return Certification(says="more", reason=reason, effect=effect, side=side, seed=seed)
+            return Judgement(says="more", reason=reason, effect=effect, side=side, seed=seed)
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from trainer.evidence.certify import MIN_SEEDS, Certification, next_run, paired_effect
+from trainer.evidence.certify import MIN_SEEDS, Judgement, next_run, paired_effect
 from trainer.evidence.effect import Scored
 from trainer.evidence.spread import Spread
 from trainer.evidence.student import t_below
@@ -41,7 +41,7 @@ def prune(
     seeds: Sequence[int],
     run: Spread,
     pair: Spread,
-) -> Certification:
+) -> Judgement:
     """Say what the test of a pruned source needs next; on ``pass`` it becomes the incumbent.
 
     The pruned source stands in the place of the head. ``seeds`` may be those of the certification
@@ -59,7 +59,7 @@ def simplify(
     seeds: Sequence[int],
     run: Spread,
     pair: Spread,
-) -> Certification:
+) -> Judgement:
     """Say what the proof of a head needs next whose changes all remove lines.
 
     Simpler at equal score is a win: such a head has to be no worse, by the margin of pruning, and
@@ -77,7 +77,7 @@ def _no_worse(
     pair: Spread,
     passes: str,
     fails: str,
-) -> Certification:
+) -> Judgement:
     """It passes when on all seeds it is surely worse by less than the margin, if at all.
 
     That is a test of non-inferiority (Wellek 2010). It fails as soon as it looks worse by more.
@@ -85,13 +85,13 @@ def _no_worse(
     effect = paired_effect(simpler, incumbent, run, pair)
     margin = MARGIN * run.bpb
     if effect is not None and effect.seeds >= MIN_SEEDS and effect.bpb >= margin:
-        return Certification(says="fail", reason=fails, effect=effect)
+        return Judgement(says="fail", reason=fails, effect=effect)
     if step := next_run(simpler, incumbent, seeds, effect):
         return step
     if effect is None:
-        return Certification(says="fail", reason="no seed gave a pair of scores")
+        return Judgement(says="fail", reason="no seed gave a pair of scores")
     sure = t_below((margin - effect.bpb) / effect.error, effect.freedom)
     if sure >= SURE:
         proven = effect.model_copy(update={"kind": "certified"})
-        return Certification(says="pass", reason=passes, effect=proven)
-    return Certification(says="fail", reason="not surely within the margin", effect=effect)
+        return Judgement(says="pass", reason=passes, effect=proven)
+    return Judgement(says="fail", reason="not surely within the margin", effect=effect)
