@@ -39,7 +39,14 @@ LONG = {
     *("test_approval", "test_bench", "test_directing", "test_escape", "test_examples"),
     *("test_faults", "test_notes", "test_outage", "test_planted", "test_powers", "test_recorded"),
     *("test_repeating", "test_steering", "test_certifying", "test_undisturbed", "test_reference"),
-    *("test_desk", "test_claims"),
+    *(
+        "test_desk",
+        "test_claims",
+        "test_meanwhile",
+        "test_baseline",
+        "test_devices",
+        "test_terminal",
+    ),
 }
 
 

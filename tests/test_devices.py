@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from org.config import load_config
+from org.config_reading import load_config
 from org.onlooker import Nobody
 from org.opening import open_lab
 from org.repeating import repeat
