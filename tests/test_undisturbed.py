@@ -15,7 +15,16 @@ from tests.organizations import Hears, Organization, Organize, plain_experiment,
 from tests.sources import UNIGRAM
 from trainer.trial import Trial
 
-WEAK = UNIGRAM.replace("STRENGTH = 1.0", "STRENGTH = 0.3")
+# With some work in it: processor time is counted in hundredths of a second, and none says nothing.
+WEAK = UNIGRAM.replace("STRENGTH = 1.0", "STRENGTH = 0.3").replace(
+    "    if step == 20:\n",
+    """    if step == 20:
+        import time
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
+""",
+)
 
 
 class Notes(Hears):
