@@ -333,7 +333,7 @@ AREAS: dict[str, tuple[Callable[[Past, _Outside], Iterator[str]], Callable[[Past
             "{} closed, each verdict follows from its runs", "experiments", "decision is not null"
         ),
     ),
-    "certifications": (
+    "certified": (
         _certifications,
         _recomputed("{}, each follows from its runs", "certifications", "says is not null"),
     ),
