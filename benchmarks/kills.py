@@ -37,7 +37,6 @@ from org.desk import run
 from org.notebook import Notebook, is_lab
 from org.onlooker import Nobody
 from org.opening import open_lab
-from org.verifying import verify
 from roles.model import Answer, Brief, Reply
 from roles.records import EngineerReads, HypothesisReads
 from tests.organizations import Organization, tiny_setting_on
@@ -216,8 +215,7 @@ class Lives:
         if not 0 <= lost <= (0 if ended else DESKS):
             self.faults.append(f"before {where}: {paid} replies were paid for, {lost} are lost")
         if is_lab(self.organization.lab):
-            found = [each.text for each in verify(self.organization.lab) if not each.ok]
-            self.faults += [f"after {where}: {fault}" for fault in found]
+            self.faults += [f"after {where}: {fault}" for fault in self.organization.faults()]
         return ended or self._is_over()
 
     def adopt_baseline(self, other: Lives) -> None:

@@ -28,7 +28,6 @@ from org.desk import run
 from org.notebook import Experiment
 from org.onlooker import Nobody
 from org.opening import open_lab
-from org.verifying import verify
 from tests.openai_server import Body, OpenAIServer, Turn, asked_for
 from tests.organizations import Organization, tiny_setting_on
 from tests.sources import SCRIPTED
@@ -175,7 +174,7 @@ def main(experiments: int, tried_every: int) -> None:
         with open_lab(config, organization.lab, scales) as lab:
             for reason in run(lab):
                 click.echo(reason, err=True)
-        faults = [each.text for each in verify(organization.lab) if not each.ok]
+        faults = organization.faults()
     click.echo(markdown([COLUMNS, *scales.rows]))
     sizes = scales.sizes
     early, late = sizes[len(sizes) // ROWS : len(sizes) // 2], sizes[len(sizes) // 2 :]

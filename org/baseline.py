@@ -41,7 +41,7 @@ def _trials(lab: Lab, source: str) -> list[Trial]:
     seeds = range(1, lab.config.review.baseline_runs + 1)
     trials: dict[int, Trial] = {}
     while left := [seed for seed in seeds if seed not in trials]:
-        with ThreadPoolExecutor(len(lab.devices.names)) as pool:
+        with ThreadPoolExecutor(len(lab.devices.names) or 1) as pool:
             ran = list(pool.map(lambda seed: _trial(lab, source, seed), left))
         trials |= {trial.seed: trial for _, trial in ran if trial.outcome == "completed"}
         failed = [(name, trial) for name, trial in ran if trial.outcome != "completed"]

@@ -213,7 +213,7 @@ def _do(lab: Lab, chart: Chart, saver: SqliteSaver, experiment: Experiment) -> N
     """Begin an experiment, or go on with it where a kill or a stop interrupted it."""
     thread: RunnableConfig = {
         "configurable": {"thread_id": experiment.id},
-        "recursion_limit": steps_at_most(lab.config),
+        "recursion_limit": _steps_at_most(lab.config),
     }
     begun = bool(chart.get_state(thread).next)
     given: ExperimentState | None = None if begun else {"experiment": experiment.id}
@@ -222,8 +222,7 @@ def _do(lab: Lab, chart: Chart, saver: SqliteSaver, experiment: Experiment) -> N
     saver.delete_thread(experiment.id)  # the notebook has it all
 
 
-def steps_at_most(config: Config) -> int:
+def _steps_at_most(config: Config) -> int:
     """Far above what org.yaml allows: a chart that runs in circles is a bug of ours."""
-    attempts = config.roles.engineer.attempts + (config.review.rounds or 0) + 1
-    places = len(NODES) + len(config.roles.advisers)
-    return 100 + HYPOTHESES_PER_EXPERIMENT * attempts * places
+    patches = HYPOTHESES_PER_EXPERIMENT * (config.roles.engineer.attempts + 1)
+    return 100 + patches * (len(NODES) + len(config.roles.advisers))

@@ -28,6 +28,7 @@ from roles.purse import Purse
 from roles.records import Digest, Person
 from trainer.dataset import Dataset
 from trainer.devices import Devices
+from trainer.files import write_whole
 from trainer.setting import Setting
 
 DIGEST_TOKENS = 8000
@@ -186,9 +187,7 @@ class Lab:
     def publish(self, incumbent: Incumbent) -> None:
         """Make the branch and the lab's train.py follow the notebook."""
         self.lineage.publish(incumbent.commit_sha)
-        part = self.folder / "train.py.part"
-        part.write_bytes(self.notebook.source(incumbent.source_sha).encode())
-        part.replace(self.folder / "train.py")
+        write_whole(self.folder / "train.py", self.notebook.source(incumbent.source_sha))
 
 
 @contextmanager

@@ -310,7 +310,7 @@ class Notebook:
         return Run(**row) if row else None
 
     def reorganize_run(self, run_id: str, org_yaml: str, models_json: str) -> None:
-        """Write that a run goes on with another organization, if it is another."""
+        """Write with which organization a run goes on."""
         columns = {"org_yaml": org_yaml, "models_json": models_json}
         with self.transaction() as db:
             update(db, "runs", run_id, columns)

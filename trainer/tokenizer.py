@@ -11,6 +11,8 @@ import rustbpe
 import tiktoken
 from numpy.typing import NDArray
 
+from trainer.files import write_whole
+
 BOS = "<|bos|>"
 
 # How text is cut before pairs are merged, as in GPT-4's tokenizer, except that a number token has
@@ -43,9 +45,7 @@ def save_ranks(ranks: Mapping[bytes, int], path: Path) -> None:
     """Write tiktoken's own format: on each line a token in base64 and its rank."""
     ordered = sorted(ranks.items(), key=lambda item: item[1])
     lines = [f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ordered]
-    half = path.with_name(path.name + ".part")
-    half.write_text("".join(lines), encoding="ascii")
-    half.replace(path)
+    write_whole(path, "".join(lines))
 
 
 def load_ranks(path: Path) -> dict[bytes, int]:
