@@ -325,7 +325,7 @@ class ReviewConfig(Section):
     baseline_runs: Annotated[int, Field(ge=2)] = 3
     """Runs of the baseline, each under its own seed, from which the noise is measured."""
     certify_every: Annotated[int, Field(ge=1)] = CERTIFY_EVERY
-    """Changes on the stack before it is certified by its size: later where the proof would cost
+    """Changes on the stack before it is certified by its size: later where that would cost
     more than a small share of the runs since the last one."""
     max_seeds: Annotated[int, Field(ge=MIN_SEEDS, le=SEEDS_EACH)] = MAX_SEEDS
     """Fresh seeds that a certification may take for each side."""

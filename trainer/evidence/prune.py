@@ -60,7 +60,7 @@ def simplify(
     run: Spread,
     pair: Spread,
 ) -> Judgement:
-    """Say what the proof of a head needs next whose changes all remove lines.
+    """Say what the certification of a head needs next whose changes all remove lines.
 
     Simpler at equal score is a win: such a head has to be no worse, by the margin of pruning, and
     not better, which it hardly ever is.

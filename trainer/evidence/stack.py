@@ -141,11 +141,11 @@ def due(
     """Why the stack should be certified now; empty if it should grow.
 
     ``expected_bpb`` has the expected effect of each change on it. By its size it is due once it has
-    ``every`` changes and what its proof will cost is a small share of ``runs_since`` the last
+    ``every`` changes and what its certification will cost is a small share of ``runs_since`` the last
     certification; ``latest_bpb`` is what is expected of each experiment since then, 0 where nothing
     went on the stack: on a plateau the stack will not grow (the notion is that by which the
-    director is told to look elsewhere; a proof costs more than that, and waits longer).
-    ``runs_left`` (None: nobody knows) is what the budget still allows, of which the proof must not
+    director is told to look elsewhere; a certification costs more than that, and waits longer).
+    ``runs_left`` (None: nobody knows) is what the budget still allows, of which the certification must not
     be short.
     """
     if not expected_bpb:
